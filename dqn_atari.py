@@ -30,12 +30,11 @@ by it, random ties, a padded first convolution, samples that mix newest and olde
 # --- Imports --------------------------------------------------------------------------------------
 import contextlib
 import difflib
+import functools
 import json
-import multiprocessing
 import os
 import platform
 import shutil
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -87,7 +86,6 @@ class Args:
     eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
 
     num_envs: int = 8  # games stepped together; 1 is the paper's setting
-    num_workers: int = 0  # processes they run in; 0: one per core but one
     frame_skip: int = 4  # emulator frames per agent step [Nature T1]
     noop_max: int = 30  # a game starts with 1 to this many no-op frames [Nature T1]
     life_loss_terminal: bool = True  # a lost life ends the return that is learned [Nature M]
@@ -135,7 +133,7 @@ def check_args(args: Args) -> None:
         if name in ("total_timesteps", "buffer_size"):
             more = -(-value // args.num_envs) * args.num_envs
             require(value == more, f"{flag} must be a multiple of --num-envs: type {flag} {more}")
-        if module := {"capture_video": "imageio_ffmpeg", "track": "wandb"}.get(name):
+        if module := {"capture_video": "moviepy", "track": "wandb"}.get(name):
             found = not value or util.find_spec(module)
             require(found, f"{flag} needs one more package: type pip install {module}")
     least = args.batch_size + 4 * args.num_envs
@@ -173,7 +171,7 @@ class AtariGame(gym.Wrapper):
             if terminated or truncated:
                 self.screen, info = self.env.reset()
         self.lives = self.ale.lives()
-        return self._observe(first=True), info
+        return self._observe(first=True), {**info, "life_lost": False}
 
     def step(self, action):
         reward = 0.0
@@ -205,6 +203,8 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     Videos, 15 agent steps a second, are of its games 0, 1, 8, 27, ... 1000, 2000, ...
     """
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    gym.logger.min_level = gym.logger.ERROR
+    cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = "rgb_array" if videos else args.render_mode
     env = gym.make(args.env_id, frameskip=1, render_mode=render_mode, **kwargs)
@@ -213,77 +213,17 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     return gym.wrappers.RecordEpisodeStatistics(env)  # of whole games
 
 
-# What a game tells the learner, in shared memory.
-GAME = [("obs", "u1", (4, 84, 84)), ("reward", "f4"), ("terminated", "?"), ("truncated", "?")]
-GAME = np.dtype([*GAME, ("life_lost", "?")])
+def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:
+    """num_envs games, each in a process of its own, because single ALE games hold the GIL.
 
-
-class VectorEnv:
-    """num_envs games that step together in processes, several in each: single ALE games hold the
-    GIL. `send` returns at once, `recv` waits. A game that ends starts again within the step; its
-    observation is then the first of its next game.
+    A game that ends starts again within the same step; the observation is then the new game's
+    first and infos["final_info"] the old one's last. Game 0 is the one of the videos.
     """
-
-    def __init__(self, args: Args, videos: Path | None = None):
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        memory = context.RawArray("B", args.num_envs * GAME.itemsize)
-        self.games, self.workers = np.frombuffer(memory, GAME), []
-        num_workers = min(args.num_envs, args.num_workers or max(1, os.cpu_count() - 1))
-        for share in np.array_split(np.arange(args.num_envs), num_workers):
-            pipe, child_pipe = context.Pipe()
-            job = (child_pipe, pipe, memory, share.tolist(), args, videos)
-            worker = context.Process(target=play_games, args=job, name=f"games {share}")
-            worker.start()
-            child_pipe.close()
-            self.workers.append((pipe, worker, share))
-        self.num_actions = self._answers()[0]  # now every game shows its first observation
-
-    def _answers(self):
-        try:
-            return [pipe.recv() for pipe, _, _ in self.workers]
-        except (EOFError, ConnectionError):
-            ends = [(w.name, w.exitcode) for _, w, _ in self.workers if w.join(1) or w.exitcode]
-            raise RuntimeError(f"processes ended, with their exit codes: {ends}") from None
-
-    def send(self, actions: np.ndarray) -> None:
-        """actions (num_envs,) int64."""
-        for pipe, _, share in self.workers:
-            pipe.send(actions[share].tolist())
-
-    def recv(self):
-        """obs, reward, terminated, truncated, life_lost, each (num_envs, ...) and overwritten by
-        the next step; and the games that ended, [(game, return, agent steps)]."""
-        ended = [game for answer in self._answers() for game in answer]
-        return *(self.games[name] for name in GAME.names), ended
-
-    def close(self) -> None:
-        for pipe, worker, _ in self.workers:
-            pipe.close()
-            worker.join()
-
-
-def play_games(pipe, parent_pipe, memory, share, args, videos) -> None:
-    """A process: starts its games, game i from seed + i, and steps them when it gets actions."""
-    parent_pipe.close()  # kept open here it would hide the learner's death
-    for name in {"SIGINT", "SIGTERM", "SIGUSR1"} & set(signal.Signals.__members__):
-        signal.signal(signal.Signals[name], signal.SIG_IGN)  # a terminal sends them to all
-    cv2.setNumThreads(1)
-    gym.logger.min_level = gym.logger.ERROR  # the last video of a run, of no whole game, is lost
-    games = np.frombuffer(memory, GAME)
-    envs = [make_env(args, True, None if i else videos) for i in share]
-    for i, env in zip(share, envs, strict=True):
-        games["obs"][i], _ = env.reset(seed=args.seed + i)
-    with contextlib.suppress(EOFError, ConnectionError):
-        pipe.send(int(env.action_space.n))
-        while True:
-            actions, ended = pipe.recv(), []
-            for i, env, action in zip(share, envs, actions, strict=True):
-                obs, reward, terminated, truncated, info = env.step(action)
-                if terminated or truncated:
-                    ended.append((i, float(info["episode"]["r"]), info["episode"]["l"]))
-                    obs, _ = env.reset()
-                games[i] = obs, reward, terminated, truncated, info["life_lost"]
-            pipe.send(ended)
+    makers = [functools.partial(make_env, args, True, videos)]
+    makers += [functools.partial(make_env, args)] * (args.num_envs - 1)
+    context = "fork" if sys.platform == "linux" else "spawn"
+    same_step = gym.vector.AutoresetMode.SAME_STEP
+    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
 
 
 # --- Replay buffer --------------------------------------------------------------------------------
@@ -539,19 +479,21 @@ def train(args: Args) -> SimpleNamespace:
         undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
         # Processes first: later they would inherit thread pools and a CUDA context.
         videos = (run_dir / "videos") if args.capture_video else None
-        envs = stack.enter_context(contextlib.closing(VectorEnv(args, videos)))
+        envs = stack.enter_context(contextlib.closing(make_envs(args, videos)))
+        obs, _ = envs.reset(seed=args.seed)
+        num_actions = int(envs.single_action_space.n)
         device = choose_device(args.device)
         torch.manual_seed(args.seed)
         rng = np.random.default_rng(args.seed)
-        q_network = QNetwork(envs.num_actions, args.bf16).to(device)
+        q_network = QNetwork(num_actions, args.bf16).to(device)
         if args.init_from:
             load_model(args.init_from, q_network, args)
-        target_network = QNetwork(envs.num_actions, args.bf16).to(device)
+        target_network = QNetwork(num_actions, args.bf16).to(device)
         target_network.load_state_dict(q_network.state_dict())
         optimizer = torch.optim.Adam(q_network.parameters(), args.learning_rate, fused=True)
         if args.optimizer == "rmsprop":
             optimizer = RMSProp(q_network.parameters(), args.learning_rate, args.batch_size)
-        obs = torch.tensor(envs.games["obs"], device=device)
+        obs = torch.tensor(obs, device=device)
         rb = ReplayBuffer(args, obs)
 
         undo.pop_all()  # from here on nothing is refused, and the run directory stays
@@ -568,8 +510,8 @@ def train(args: Args) -> SimpleNamespace:
         stack.callback(log.events.close)
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
-        size = f"replay {args.buffer_size * 84 * 84 / 1e9:.2f} GB"
-        print(f"{args.env_id}, {envs.num_actions} actions, {device}, {size}, {run_dir}", flush=True)
+        about = f"{num_actions} actions, replay {args.buffer_size * 84 * 84 / 1e9:.2f} GB"
+        print(f"{args.env_id} on {device}: {about}, files in {run_dir}", flush=True)
 
         returns, num_updates, num_syncs, last_time = [], 0, 0, time.time()
         steps = range(0, args.total_timesteps, args.num_envs)
@@ -578,7 +520,7 @@ def train(args: Args) -> SimpleNamespace:
             # Act: one epsilon and one network for all games.
             epsilon = linear_schedule(args, step)
             actions = act(q_network, obs, epsilon, rng)
-            envs.send(actions)  # the games run while the learner works
+            envs.step_async(actions)  # the games run while the learner works
 
             # Learn what is due at the steps in (step, step + num_envs], once learning has started.
             start = max(step, args.learning_starts)
@@ -591,16 +533,17 @@ def train(args: Args) -> SimpleNamespace:
                 num_syncs += 1
 
             # Store: the learner alone sees rewards as signs and a lost life as an end.
-            next_obs, rewards, terminated, truncated, life_lost, ended = envs.recv()
+            next_obs, rewards, terminations, truncations, infos = envs.step_wait()
             obs = torch.tensor(next_obs, device=device)
-            rb.add(actions, np.sign(rewards), terminated | life_lost, truncated, obs)
+            rb.add(actions, np.sign(rewards), terminations | infos["life_lost"], truncations, obs)
             global_step = step + args.num_envs
 
             # Log; the transition of game i is agent step `step + i + 1`.
-            for i, score, length in ended:
-                at = step + i + 1
-                log("charts", at, "episodes.csv", episodic_return=score, episodic_length=length)
-                returns.append(score)
+            for i in np.flatnonzero(terminations | truncations):
+                game = {k: v[i].item() for k, v in infos["final_info"]["episode"].items()}
+                figures = {"episodic_return": game["r"], "episodic_length": game["l"]}
+                log("charts", step + i + 1, "episodes.csv", **figures)
+                returns.append(game["r"])
             if crossings(step, args.num_envs, args.log_frequency):
                 sps, last_time = args.log_frequency / (time.time() - last_time), time.time()
                 log("charts", global_step, SPS=sps, epsilon=epsilon)

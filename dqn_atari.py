@@ -32,9 +32,11 @@ import contextlib
 import difflib
 import functools
 import json
+import multiprocessing
 import os
 import platform
 import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -205,6 +207,8 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gym.logger.min_level = gym.logger.ERROR
     cv2.setNumThreads(1)  # frames are small and games many
+    if multiprocessing.parent_process():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the learner ends them
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = "rgb_array" if videos else args.render_mode
     env = gym.make(args.env_id, frameskip=1, render_mode=render_mode, **kwargs)

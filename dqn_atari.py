@@ -21,10 +21,11 @@ Deviations from the paper by default, and the flag that restores it:
     target copy every 1,000 steps  --target-network-frequency 10000 (released), 40000 (printed)
     8 games share the network      --num-envs 1
     10 M agent steps               --total-timesteps 50000000
-Without a flag: games run while the learner works, so an update does not see the step in flight.
+Without a flag: games run while the learner works, so an update does not see the step in flight; a
+game is truncated at 108,000 frames and that transition is left out; half the error squared.
 Found in the released code only, and left out: up to 31 no-ops after a lost life, repeats cut short
-by it, random ties, a padded first convolution, samples that mix newest and oldest frames. Pong has
-3 actions there, 6 in today's emulator.
+by it [alewrap GameEnvironment:113-120], random ties, a padded first convolution, samples across the
+write head. Pong has 3 actions there, 6 in today's emulator.
 """
 
 # --- Imports --------------------------------------------------------------------------------------
@@ -40,7 +41,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -82,8 +83,8 @@ class Args:
     evaluate: str | None = None  # do not train: play with the weights in this model.pt
     render_mode: Literal["human"] | None = None  # human: --evaluate in a window
     eval_frequency: int = 0  # agent steps between evaluations while training; 0: none
-    eval_games: int = 30  # games of an evaluation; game k has seed + k [Nature M]
-    eval_steps: int = 0  # agent steps instead; finished games count [Lua run_gpu: 125,000]
+    eval_games: int = 30  # games of an evaluation [Nature M]
+    eval_steps: int = 0  # agent steps instead; finished games count [Lua run_gpu:34] (125,000)
     eval_epsilon: float = 0.05  # exploration in an evaluation [Nature M]
     eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
 
@@ -93,7 +94,7 @@ class Args:
     life_loss_terminal: bool = True  # a lost life ends the return that is learned [Nature M]
 
     buffer_size: int = 1_000_000  # transitions, 7,056 bytes each [Nature T1]
-    learning_starts: int = 80_000  # agent steps of random play first [CleanRL] (Nature: 50,000)
+    learning_starts: int = 80_000  # agent steps before the first update [CleanRL] (Nature: 50,000)
     train_frequency: int = 4  # agent steps per update [Nature T1]
     batch_size: int = 32  # transitions per update [Nature T1]
     target_network_frequency: int = 1_000  # agent steps per target copy [CleanRL] (Lua: 10,000)
@@ -104,7 +105,7 @@ class Args:
 
     start_e: float = 1.0  # epsilon until learning_starts [Nature T1]
     end_e: float = 0.01  # epsilon at the end of its fall [CleanRL] (Nature: 0.1)
-    exploration_steps: int = 1_000_000  # agent steps of its fall, after learning_starts [Lua]
+    exploration_steps: int = 1_000_000  # agent steps of its fall, from then on [Nature T1]
 
 
 class BadInput(ValueError):
@@ -117,7 +118,7 @@ def require(good: object, message: str) -> None:
 
 
 def check_args(args: Args) -> None:
-    """Refuse what cannot work before any process, file or tensor exists."""
+    """Refuse what can be seen not to work, before there is any process or file."""
     atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
     games = [k for k, v in atari.items() if k[:4] == "ALE/" or v["frameskip"] == 1]
     odd = [k for k, v in atari.items() if v.get("obs_type", "rgb") != "rgb" or v.get("continuous")]
@@ -128,19 +129,22 @@ def check_args(args: Args) -> None:
     require(args.env_id in games, f"{args.env_id} is {what}: type --env-id {near}")
     may_be_0 = ("seed", "noop_max", "start_e", "end_e", "eval_epsilon", "gamma")
     for name, value in vars(args).items():
-        flag = f"--{name.replace('_', '-')}"
+        flag, default = f"--{name.replace('_', '-')}", getattr(Args, name)
         if type(value) in (int, float):
-            fine = value > 0 or value == 0 and (name in may_be_0 or getattr(Args, name) == 0)
-            require(fine, f"{flag} {value} cannot be: type {flag} {getattr(Args, name)}")
-        if name in ("total_timesteps", "buffer_size"):
-            more = -(-value // args.num_envs) * args.num_envs
-            require(value == more, f"{flag} must be a multiple of --num-envs: type {flag} {more}")
+            fine = value > 0 or value == 0 and (name in may_be_0 or default == 0)
+            fine = fine and (value <= 1 or name not in may_be_0[2:])
+            require(fine, f"{flag} {value} cannot be: type {flag} {default}")
         if module := {"capture_video": "moviepy", "track": "wandb"}.get(name):
             found = not value or util.find_spec(module)
             require(found, f"{flag} needs one more package: type pip install {module}")
+    for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
+        more = -(-value // args.num_envs) * args.num_envs
+        require(value == more, f"{value} is no multiple of --num-envs: type --{flag} {more}")
     least = args.batch_size + 4 * args.num_envs
     require(args.buffer_size >= least, f"no batch fits: type --buffer-size {least} or more")
     require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
+    watched = not args.render_mode or args.evaluate and not args.capture_video
+    require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
     require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
     require(not os.path.exists(args.run_dir or ""), f"{args.run_dir} exists: type another path")
 
@@ -149,12 +153,12 @@ def check_args(args: Args) -> None:
 class AtariGame(gym.Wrapper):
     """A game as the agent plays and sees it; rewards as the game gives them.
 
-    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment]. An agent step
-    is one action for frame_skip frames, rewards summed; only game over cuts it short. Its screen is
-    the per-pixel, per-colour maximum of its last two frames, because sprites flicker. Seen are the
-    last 4 screens as luminance, 84x84, oldest first [Nature M]; before the first of a game or life
-    stand zeros [Lua TransitionTable:150-187]. A lost life is told beside `terminated`, never as it:
-    the game goes on, only the return that is learned ends [Nature M].
+    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]; the
+    last is its first screen. An agent step is one action for frame_skip frames, rewards summed;
+    only game over cuts it short. Its screen is the per-pixel, per-colour maximum of its last two
+    frames, because sprites flicker [Nature M]. Seen are the last 4 screens as luminance, 84x84,
+    oldest first, zeros before the first of a game or life [Lua TransitionTable:171-212]. A life that
+    is lost ends the return to learn [Nature M], not the game: it is told beside `terminated`.
     """
 
     def __init__(self, env, args: Args, training: bool):
@@ -189,7 +193,7 @@ class AtariGame(gym.Wrapper):
         return self._observe(life_lost), reward, over, truncated, {"life_lost": life_lost}
 
     def _observe(self, first):
-        # [Lua Scale] shrinks by "bilinear", which is an average over areas when it shrinks.
+        # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
         gray = cv2.cvtColor(self.screen, cv2.COLOR_RGB2GRAY)
         self.obs[:-1] = 0 if first else self.obs[1:]
         self.obs[-1] = cv2.resize(gray, (84, 84), interpolation=cv2.INTER_AREA)
@@ -205,12 +209,11 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     Videos, 15 agent steps a second, are of its games 0, 1, 8, 27, ... 1000, 2000, ...
     """
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    gym.logger.min_level = gym.logger.ERROR
-    cv2.setNumThreads(1)  # frames are small and games many
-    if multiprocessing.parent_process():
+    if multiprocessing.parent_process():  # in a game's own process
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the learner ends them
+        cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
-    render_mode = "rgb_array" if videos else args.render_mode
+    render_mode = "rgb_array" if videos else None if training else args.render_mode
     env = gym.make(args.env_id, frameskip=1, render_mode=render_mode, **kwargs)
     env = AtariGame(env, args, training)
     env = gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
@@ -232,7 +235,7 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
 
 # --- Replay buffer --------------------------------------------------------------------------------
 class ReplayBuffer:
-    """The last `size` transitions as single frames, on the learner's device: 7.06 GB for 1 M.
+    """The last buffer_size frames and what followed, on the learner's device: 7.06 GB for 1 M.
 
     Row t holds of each game the newest frame of observation t, the number of frames before it in
     its life, and what followed: action, reward, end. Stacks are put together when sampled.
@@ -248,7 +251,8 @@ class ReplayBuffer:
         elif meminfo.exists():
             free = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
         what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
-        require(needed < free, f"{what}: type a --buffer-size below {free / 84 / 84:.0f}")
+        fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
+        require(needed < free, f"{what}: type --buffer-size {fits} or less")
         shape = (self.rows, args.num_envs)
         self.frames = torch.zeros((*shape, 84, 84), dtype=torch.uint8, device=device)
         self.frames[0] = obs[:, -1]
@@ -258,7 +262,6 @@ class ReplayBuffer:
         self.terminations = torch.zeros(shape, device=device)
         self.truncations = torch.zeros(shape, dtype=torch.bool, device=device)
         self.t = 0  # rows complete since the start
-        self.t_device = torch.zeros((), dtype=torch.int64, device=device)  # the same, for sample
         self.window = torch.arange(-3, 2, device=device)  # rows of s and s', seen from t
         self.generator = torch.Generator(device).manual_seed(args.seed)
 
@@ -273,23 +276,19 @@ class ReplayBuffer:
         self.ages[next_row] = torch.where(first, 0, self.ages[row] + 1)
         self.frames[next_row] = next_obs[:, -1]
         self.t += 1
-        self.t_device.fill_(self.t)
 
     def sample(self):
-        """Uniform with replacement over every transition whose 5 frames are there: obs and next_obs
-        (batch, 4, 84, 84) uint8; actions int64; rewards and terminations float32, (batch,). Where
-        terminations is 1 next_obs means nothing.
+        """Uniform with replacement: obs, next_obs (batch, 4, 84, 84) uint8; actions int64; rewards,
+        terminations float32, (batch,). Where terminations is 1, next_obs means nothing.
 
-        The newest row is t - 1; row t is a frame without an action, which has overwritten the
-        oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
+        The newest complete row is t - 1; row t is a frame without an action, which has overwritten
+        the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
         transition cut by truncation is followed by another game, so of 32 candidates the first
-        sound one is taken; that fails with p**32 if a share p of the buffer is cut.
+        sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
         """
-        oldest = (self.t_device - self.rows + 4).clamp(min=0)
-        count = (self.t_device - oldest) * self.num_envs
-        size = (self.batch_size, 32)
-        draws = torch.randint(2**62, size, generator=self.generator, device=count.device)
-        draws %= count  # from 62 bits: a float32 would never reach some of a million entries
+        oldest, device = max(self.t - self.rows + 4, 0), self.frames.device
+        count, size = (self.t - oldest) * self.num_envs, (self.batch_size, 32)
+        draws = torch.randint(count, size, generator=self.generator, device=device)
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
@@ -332,11 +331,11 @@ class QNetwork(nn.Module):
 
 # --- Learning -------------------------------------------------------------------------------------
 class RMSProp(torch.optim.Optimizer):
-    """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-273].
+    """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
     0.01 stands inside the root and belongs to gradients summed over the batch; our loss is a
-    mean, so it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: a step 10 times as
-    large where gradients vanish. The "gradient momentum" of 0.95 centres, it is no velocity.
+    mean, so it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
+    it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
     """
 
     def __init__(self, parameters, lr, batch_size):
@@ -361,7 +360,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon at an agent step: it starts to fall when learning starts [Lua NeuralQLearner:371]."""
+    """Epsilon at an agent step; it falls once learning starts [Lua NeuralQLearner:369-371]."""
     fallen = min(max(step - args.learning_starts, 0) / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 
@@ -373,11 +372,12 @@ def crossings(step: int, n: int, period: int) -> int:
 
 def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarray:
     """Epsilon-greedy actions (num_envs,) int64 from one forward pass [Nature A1]."""
-    actions, explore = rng.integers(q_network.num_actions, size=len(obs)), rng.random(len(obs))
-    if not (explore < epsilon).all():
+    actions = rng.integers(q_network.num_actions, size=len(obs))
+    explore = rng.random(len(obs)) < epsilon
+    if not explore.all():
         with torch.no_grad():
             greedy = q_network(obs).argmax(dim=1).cpu().numpy()
-        actions = np.where(explore < epsilon, actions, greedy)
+        actions = np.where(explore, actions, greedy)
     return actions
 
 
@@ -412,16 +412,16 @@ def evaluate(q_network: QNetwork, env: gym.Env, args: Args, seed: int) -> dict[s
     """
     device, rng = next(q_network.parameters()).device, np.random.default_rng(seed)
     returns, steps = [], 0
-    while steps < args.eval_steps or not args.eval_steps and len(returns) < args.eval_games:
+    while steps < args.eval_steps or (not args.eval_steps and len(returns) < args.eval_games):
         (obs, _), info = env.reset(seed=seed + len(returns)), {}
         while "episode" not in info and not 0 < args.eval_steps <= steps:
             obs = torch.tensor(obs[None], device=device)
             obs, _, _, _, info = env.step(act(q_network, obs, args.eval_epsilon, rng)[0])
             steps += 1
         returns += [info["episode"]["r"]] if "episode" in info else []
-    statistics = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
-    figures = {name: float(f(returns or [np.nan])) for name, f in statistics.items()}
-    return {"games": len(returns), **figures}
+    r = np.array(returns or [np.nan])
+    figures = {"mean": r.mean(), "std": r.std(), "min": r.min(), "max": r.max()}
+    return {"games": len(returns), **{name: float(value) for name, value in figures.items()}}
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -449,11 +449,11 @@ class Log:
 
 def machine(device: torch.device) -> dict:
     """What a result must say: hardware, versions, command."""
-    names = ("torch", "gymnasium", "ale-py", "numpy", "opencv-python-headless")
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else str(device)}
     about |= {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
-    return about | {name: metadata.version(name) for name in names} | {"command": sys.argv}
+    about |= {module.__name__: str(module.__version__) for module in (torch, gym, ale_py, np, cv2)}
+    return about | {"command": sys.argv}
 
 
 def save_model(path: Path, q_network: QNetwork, args: Args, step: int) -> None:
@@ -480,10 +480,12 @@ def train(args: Args) -> SimpleNamespace:
     name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
     run_dir = Path(args.run_dir or f"runs/{name}")
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
-        undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        run_dir.mkdir(parents=True)
+        undo.callback(shutil.rmtree, run_dir)  # what is refused leaves nothing behind
         # Processes first: later they would inherit thread pools and a CUDA context.
         videos = (run_dir / "videos") if args.capture_video else None
-        envs = stack.enter_context(contextlib.closing(make_envs(args, videos)))
+        envs = make_envs(args, videos)
+        stack.callback(envs.close, terminate=True)  # does not wait for a process that has died
         obs, _ = envs.reset(seed=args.seed)
         num_actions = int(envs.single_action_space.n)
         device = choose_device(args.device)
@@ -500,8 +502,7 @@ def train(args: Args) -> SimpleNamespace:
         obs = torch.tensor(obs, device=device)
         rb = ReplayBuffer(args, obs)
 
-        undo.pop_all()  # from here on nothing is refused, and the run directory stays
-        run_dir.mkdir(parents=True, exist_ok=True)
+        undo.pop_all()  # now the run directory stays
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
         (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
         (run_dir / "machine.json").write_text(json.dumps(machine(device), indent=2) + "\n")
@@ -514,10 +515,11 @@ def train(args: Args) -> SimpleNamespace:
         stack.callback(log.events.close)
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
+            stack.callback(eval_env.close)
         about = f"{num_actions} actions, replay {args.buffer_size * 84 * 84 / 1e9:.2f} GB"
         print(f"{args.env_id} on {device}: {about}, files in {run_dir}", flush=True)
 
-        returns, num_updates, num_syncs, last_time = [], 0, 0, time.time()
+        returns, num_updates, num_syncs, last_step, last_time = [], 0, 0, 0, time.time()
         steps = range(0, args.total_timesteps, args.num_envs)
         bar = tqdm(steps, unit="steps", unit_scale=args.num_envs, disable=None)
         for step in bar:
@@ -526,7 +528,7 @@ def train(args: Args) -> SimpleNamespace:
             actions = act(q_network, obs, epsilon, rng)
             envs.step_async(actions)  # the games run while the learner works
 
-            # Learn what is due at the steps in (step, step + num_envs], once learning has started.
+            # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
             start = max(step, args.learning_starts)
             due = max(step + args.num_envs - start, 0)
             for _ in range(crossings(start, due, args.train_frequency)):
@@ -549,17 +551,18 @@ def train(args: Args) -> SimpleNamespace:
                 log("charts", step + i + 1, "episodes.csv", **figures)
                 returns.append(game["r"])
             if crossings(step, args.num_envs, args.log_frequency):
-                sps, last_time = args.log_frequency / (time.time() - last_time), time.time()
+                sps = (global_step - last_step) / (time.time() - last_time)
+                last_step, last_time = global_step, time.time()
                 log("charts", global_step, SPS=sps, epsilon=epsilon)
                 if num_updates:
                     log("losses", global_step, td_loss=loss, q_values=q_values)
                     if not loss.isfinite():
                         raise RuntimeError(f"the loss is {loss.item()} at step {global_step}")
-                mean = np.mean(returns[-100:] or [np.nan])
-                bar.set_postfix_str(f"return {mean:.2f}")
+                status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
+                bar.set_postfix_str(status)
                 if bar.disable and crossings(step, args.num_envs, 10 * args.log_frequency):
-                    left = f"{(args.total_timesteps - global_step) / sps / 3600:.2f} h left"
-                    print(f"step {global_step}: return {mean:.2f}, {sps:.0f} steps/s, {left}")
+                    hours = (args.total_timesteps - global_step) / sps / 3600
+                    print(f"step {global_step}: {status}, {hours:.2f} h left", flush=True)
             if crossings(step, args.num_envs, args.eval_frequency):
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000)
                 log("eval", global_step, "eval.csv", **figures)
@@ -573,9 +576,10 @@ def play(args: Args) -> dict[str, float]:
     """--evaluate: one evaluation of a model; its videos go beside it."""
     check_args(args)
     videos = Path(args.evaluate).parent / "videos_play" if args.capture_video else None
+    num_actions = int(make_env(args).action_space.n)
+    q_network = QNetwork(num_actions, args.bf16).to(choose_device(args.device))
+    load_model(args.evaluate, q_network, args)
     with contextlib.closing(make_env(args, False, videos)) as env:
-        q_network = QNetwork(int(env.action_space.n), args.bf16).to(choose_device(args.device))
-        load_model(args.evaluate, q_network, args)
         figures = evaluate(q_network, env, args, args.seed)
     print(", ".join(f"{name} {value:g}" for name, value in figures.items()))
     return figures

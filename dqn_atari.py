@@ -157,8 +157,8 @@ class AtariGame(gym.Wrapper):
     last is its first screen. An agent step is one action for frame_skip frames, rewards summed;
     only game over cuts it short. Its screen is the per-pixel, per-colour maximum of its last two
     frames, because sprites flicker [Nature M]. Seen are the last 4 screens as luminance, 84x84,
-    oldest first, zeros before the first of a game or life [Lua TransitionTable:171-212]. A life that
-    is lost ends the return to learn [Nature M], not the game: it is told beside `terminated`.
+    oldest first, zeros before the first of a game or life [Lua TransitionTable:171-212]. A lost
+    life ends the return to learn [Nature M], not the game: it is told beside `terminated`.
     """
 
     def __init__(self, env, args: Args, training: bool):
@@ -212,6 +212,7 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     if multiprocessing.parent_process():  # in a game's own process
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the learner ends them
         cv2.setNumThreads(1)  # frames are small and games many
+        gym.logger.min_level = gym.logger.ERROR  # the folder of the videos is there already
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = "rgb_array" if videos else None if training else args.render_mode
     env = gym.make(args.env_id, frameskip=1, render_mode=render_mode, **kwargs)

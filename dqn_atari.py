@@ -22,10 +22,9 @@ Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1
     10 M agent steps               --total-timesteps 50000000
 Without a flag: games run while the learner works, so an update does not see the step in flight; a
-game is truncated at 108,000 frames and that transition is left out; half the error squared.
-Found in the released code only, and left out: up to 31 no-ops after a lost life, repeats cut short
-by it [alewrap GameEnvironment:113-120], random ties, a padded first convolution, samples across the
-write head. Pong has 3 actions there, 6 in today's emulator.
+game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
+the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
+padded first convolution, samples across the write head, 3 actions in Pong (today's emulator has 6).
 """
 
 # --- Imports --------------------------------------------------------------------------------------
@@ -102,7 +101,6 @@ class Args:
     optimizer: Literal["adam", "rmsprop"] = "adam"  # [CleanRL] (Nature: DeepMind's rmsprop)
     learning_rate: float = 1e-4  # [CleanRL] (Nature: 2.5e-4)
     loss: Literal["squared", "clipped"] = "squared"  # [CleanRL] (Nature: error clipped to +-1)
-
     start_e: float = 1.0  # epsilon until learning_starts [Nature T1]
     end_e: float = 0.01  # epsilon at the end of its fall [CleanRL] (Nature: 0.1)
     exploration_steps: int = 1_000_000  # agent steps of its fall, from then on [Nature T1]
@@ -122,7 +120,7 @@ def check_args(args: Args) -> None:
     atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
     games = [k for k, v in atari.items() if k[:4] == "ALE/" or v["frameskip"] == 1]
     odd = [k for k, v in atari.items() if v.get("obs_type", "rgb") != "rgb" or v.get("continuous")]
-    games = [k for k in games if k not in odd]
+    games = [k for k in atari if ("ALE/" in k or atari[k]["frameskip"] == 1) and k not in odd]
     usual = [k for k in games if k.endswith("NoFrameskip-v4")]
     near = difflib.get_close_matches(args.env_id, usual, n=1, cutoff=0.0)[0]
     what = "no Atari id with pixels, discrete actions and no frame skip of its own"
@@ -165,7 +163,6 @@ class AtariGame(gym.Wrapper):
         super().__init__(env)
         self.args, self.training, self.ale = args, training, self.unwrapped.ale
         self.actions = self.ale.getMinimalActionSet()
-        self.frames = np.zeros((2, *env.observation_space.shape), np.uint8)
         self.obs = np.zeros((4, 84, 84), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
 
@@ -180,13 +177,13 @@ class AtariGame(gym.Wrapper):
         return self._observe(first=True), {**info, "life_lost": False}
 
     def step(self, action):
-        reward = 0.0
-        for frame in range(self.args.frame_skip):
+        reward, screens = 0.0, []
+        for _ in range(self.args.frame_skip):
             reward += self.ale.act(self.actions[action])
-            self.ale.getScreenRGB(self.frames[frame % 2])
+            screens.append(self.ale.getScreenRGB())
             if self.ale.game_over():
                 break
-        self.screen = np.maximum(*self.frames) if frame > 0 else self.frames[0].copy()
+        self.screen = functools.reduce(np.maximum, screens[-2:])
         lives, self.lives = self.lives, self.ale.lives()
         life_lost = self.training and self.args.life_loss_terminal and self.lives < lives
         over, truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
@@ -232,6 +229,14 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
     context = "fork" if sys.platform == "linux" else "spawn"
     same_step = gym.vector.AutoresetMode.SAME_STEP
     return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
+
+
+def close_envs(envs: gym.vector.AsyncVectorEnv) -> None:
+    """At once; envs.close() would wait for a process that has died."""
+    for process in envs.processes:
+        process.kill()
+        process.join()
+    envs.closed = True
 
 
 # --- Replay buffer --------------------------------------------------------------------------------
@@ -356,8 +361,7 @@ class RMSProp(torch.optim.Optimizer):
 
 def choose_device(name: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    auto = "cuda" if cuda else "mps" if mps else "cpu"
-    return torch.device(auto if name == "auto" else name)
+    return torch.device(name if name != "auto" else "cuda" if cuda else "mps" if mps else "cpu")
 
 
 def linear_schedule(args: Args, step: int) -> float:
@@ -481,17 +485,17 @@ def train(args: Args) -> SimpleNamespace:
     name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
     run_dir = Path(args.run_dir or f"runs/{name}")
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
+        new = run_dir if run_dir.parent.exists() else run_dir.parent
         run_dir.mkdir(parents=True)
-        undo.callback(shutil.rmtree, run_dir)  # what is refused leaves nothing behind
+        undo.callback(shutil.rmtree, new)  # what is refused leaves nothing behind
         # Processes first: later they would inherit thread pools and a CUDA context.
         videos = (run_dir / "videos") if args.capture_video else None
         envs = make_envs(args, videos)
-        stack.callback(envs.close, terminate=True)  # does not wait for a process that has died
+        stack.callback(close_envs, envs)
         obs, _ = envs.reset(seed=args.seed)
         num_actions = int(envs.single_action_space.n)
-        device = choose_device(args.device)
+        device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.manual_seed(args.seed)
-        rng = np.random.default_rng(args.seed)
         q_network = QNetwork(num_actions, args.bf16).to(device)
         if args.init_from:
             load_model(args.init_from, q_network, args)

@@ -1,0 +1,293 @@
+"""The command line: what is typed wrongly ends with one line that says what to type instead."""
+
+import dataclasses
+import importlib.util
+import re
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import torch
+
+
+@pytest.fixture
+def command(script, monkeypatch, tmp_path, capfd):
+    """Runs the script as a program, in this process, in an empty directory.
+
+    Gives its exit code, its stdout and its stderr, where a library in C would show as well.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(*flags):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", [script.__file__, *map(str, flags)])
+        code = 0
+        try:
+            runpy.run_path(script.__file__, run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def program(script, *flags, cwd):
+    """The same in a process of its own: exit code, stdout, stderr."""
+    argv = [sys.executable, script.__file__, *map(str, flags)]
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+def names_in(directory):
+    return sorted(path.name for path in Path(directory).iterdir())
+
+
+def assert_refused(answer, script, *fragments):
+    """Exit code 2, nothing on stdout, one line on stderr: who speaks, what to type."""
+    code, out, err = answer
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"{Path(script.__file__).name}: ")
+    assert ": type " in err
+    for fragment in fragments:
+        assert fragment in err
+
+
+# --- Refusals -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "env_id, instead",
+    [
+        ("Brakout", "type --env-id BreakoutNoFrameskip-v4"),
+        ("pong", "type --env-id PongNoFrameskip-v4"),
+        ("Breakout-v4", "type --env-id BreakoutNoFrameskip-v4"),  # it skips frames already
+        ("CartPole-v1", "NoFrameskip-v4"),  # no Atari
+        ("", "NoFrameskip-v4"),
+    ],
+)
+def test_a_game_that_cannot_be_is_answered_with_the_nearest_that_can(
+    script, command, tmp_path, env_id, instead
+):
+    """Pitfall 24."""
+    assert_refused(command("--env-id", env_id), script, instead)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("odd", [dict(obs_type="ram"), dict(continuous=True)])
+def test_a_game_without_pixels_or_discrete_actions_is_refused(
+    script, command, tmp_path, monkeypatch, odd
+):
+    """Even where its id looks right."""
+    usual = gym.registry["PongNoFrameskip-v4"]
+    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
+    monkeypatch.setattr(gym, "registry", gym.envs.registration.registry)
+    gym.register("OddPongNoFrameskip-v4", usual.entry_point, kwargs={**usual.kwargs, **odd})
+    answer = command("--env-id", "OddPongNoFrameskip-v4")
+    assert_refused(answer, script, "type --env-id PongNoFrameskip-v4")
+    assert names_in(tmp_path) == []
+
+
+PERIODS = ["log-frequency", "train-frequency", "target-network-frequency"]
+PERIODS_OR_NEVER = ["save-frequency", "eval-frequency"]
+COUNTS = ["num-envs", "batch-size", "buffer-size", "total-timesteps", "frame-skip"]
+COUNTS += ["exploration-steps", "learning-starts", "eval-games", "eval-max-frames"]
+REALS = ["learning-rate"]
+
+
+@pytest.mark.parametrize(
+    "flag, value",
+    [(flag, 0) for flag in PERIODS + COUNTS + REALS]
+    + [(flag, -1) for flag in PERIODS + PERIODS_OR_NEVER + COUNTS + REALS]
+    + [("seed", -1), ("noop-max", -1), ("eval-steps", -1), ("end-e", -0.1), ("gamma", -0.5)]
+    + [("learning-rate", "nan"), ("gamma", "nan"), ("gamma", 1.5), ("eval-epsilon", 2)],
+)
+def test_a_number_that_cannot_be_is_refused_by_its_flag(script, command, tmp_path, flag, value):
+    """Zero and negative periods, counts and rates."""
+    assert_refused(command(f"--{flag}", value), script, f"type --{flag} ")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "flags, instead",
+    [
+        ("--buffer-size 56", "type --buffer-size 64"),  # a batch of 32, 4 rows of 8 games
+        ("--buffer-size 32 --num-envs 1", "type --buffer-size 36"),
+        ("--buffer-size 100001", "type --buffer-size 100008"),
+        ("--total-timesteps 1001", "type --total-timesteps 1008"),
+        ("--learning-starts 63", "type --learning-starts 64"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_answered_with_those_that_do(
+    script, command, tmp_path, flags, instead
+):
+    """What the line tells to type is then accepted: the refusal moves on to the device."""
+    assert_refused(command(*flags.split()), script, instead)
+    told = instead.removeprefix("type ").split()
+    fixed = script.Args(**{told[0][2:].replace("-", "_"): int(told[1])})
+    if "--num-envs 1" in flags:
+        fixed.num_envs = 1
+    script.check_args(fixed)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("more", ["", "--evaluate model.pt --capture-video"])
+def test_a_window_is_only_for_watching_a_model(script, command, tmp_path, more):
+    """Not for training, and not while filming."""
+    answer = command("--render-mode", "human", *more.split())
+    assert_refused(answer, script, "type --evaluate MODEL")
+    assert names_in(tmp_path) == []
+
+
+def test_cuda_without_cuda_is_refused(script, command, tmp_path, monkeypatch):
+    """The same on a machine that has it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_refused(command("--device", "cuda"), script, "type --device auto")
+    assert names_in(tmp_path) == []
+
+
+def test_an_existing_run_directory_is_refused_and_left_alone(script, command, tmp_path):
+    """Old results survive."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "model.pt").write_text("kept")
+    assert_refused(command("--run-dir", "old"), script, "old exists")
+    assert names_in(tmp_path) == ["old"]
+    assert (tmp_path / "old" / "model.pt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("flag, package", [("capture-video", "moviepy"), ("track", "wandb")])
+def test_a_missing_optional_package_is_named(script, command, tmp_path, monkeypatch, flag, package):
+    """Before any game starts; everything else can be imported."""
+    find_spec = importlib.util.find_spec
+
+    def without(name, *args):
+        return None if name == package else find_spec(name, *args)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    assert_refused(command(f"--{flag}"), script, f"--{flag} needs", f"pip install {package}")
+    assert names_in(tmp_path) == []
+
+
+@pytest.fixture
+def model_file(script, tmp_path):
+    """Writes one of the files that is no model of Breakout."""
+
+    def write(kind):
+        path = tmp_path / "model.pt"
+        if kind == "missing":
+            return path
+        if kind == "text":
+            path.write_text("no model\n")
+            return path
+        if kind == "other weights":
+            torch.save({"layer": torch.zeros(3)}, path)
+            return path
+        actions = 3 if kind == "fewer actions" else 4
+        game = "PongNoFrameskip-v4" if kind == "other game" else "BreakoutNoFrameskip-v4"
+        script.save_model(path, script.QNetwork(actions), script.Args(env_id=game), 8)
+        if kind == "truncated":
+            path.write_bytes(path.read_bytes()[:100_000])
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("flag", ["--evaluate", "--init-from"])
+@pytest.mark.parametrize(
+    "kind, instead",
+    [
+        ("other game", "type --env-id PongNoFrameskip-v4"),
+        ("fewer actions", "type the path of a model.pt"),
+        ("truncated", "type the path of a model.pt"),
+        ("text", "type the path of a model.pt"),
+        ("other weights", "type the path of a model.pt"),
+        ("missing", "type the path of a model.pt"),
+    ],
+)
+def test_a_file_that_is_no_model_of_this_game_is_refused(
+    script, command, model_file, tmp_path, flag, kind, instead
+):
+    """For playing and for training alike; the file stays, no run directory is left."""
+    path = model_file(kind)
+    before = names_in(tmp_path)
+    flags = "--device cpu --num-envs 1 --buffer-size 1000".split()
+    assert_refused(command(flag, path, *flags), script, str(path), instead)
+    assert names_in(tmp_path) == before
+
+
+def test_a_refusal_in_a_process_of_its_own_is_one_line_and_code_2(script, tmp_path):
+    """As a user sees it."""
+    answer = program(script, "--env-id", "Brakout", cwd=tmp_path)
+    assert_refused(answer, script, "type --env-id BreakoutNoFrameskip-v4")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("flags", ["--sede 3", "--seed three", "--loss huber", "--device gpu"])
+def test_an_unknown_flag_or_value_ends_with_code_2(command, tmp_path, flags):
+    """tyro's own refusals."""
+    code, out, err = command(*flags.split())
+    assert code == 2
+    assert flags.split()[0] in out + err
+    assert names_in(tmp_path) == []
+
+
+# --- Help -----------------------------------------------------------------------------------------
+def test_help_shows_every_flag_with_its_comment_within_10_seconds(script, tmp_path):
+    """The trailing comments of Args are the manual."""
+    start = time.monotonic()
+    code, out, err = program(script, "--help", cwd=tmp_path)
+    assert time.monotonic() - start < 10
+    assert (code, err) == (0, "")
+    shown = re.sub(r"[\s│]", "", out)
+    source = Path(script.__file__).read_text()
+    fields = dataclasses.fields(script.Args)
+    assert len(fields) > 30
+    for field in fields:
+        comments = re.findall(rf"^    {field.name}: .*  # (.*)$", source, re.MULTILINE)
+        assert len(comments) == 1, field.name
+        assert f"--{field.name.replace('_', '-')}" in shown
+        assert re.sub(r"\s", "", comments[0]) in shown, field.name
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+def test_a_tiny_run_on_pong_trains_and_its_model_plays(script, tmp_path):
+    """Whole lines where stderr is no terminal; pitfall 26: 6 actions in today's Pong."""
+    flags = "--env-id PongNoFrameskip-v4 --run-dir run --device cpu --num-envs 2 --batch-size 4"
+    flags += " --total-timesteps 400 --buffer-size 400 --learning-starts 40 --log-frequency 20"
+    code, out, err = program(script, *flags.split(), cwd=tmp_path)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 3
+    assert all(re.search(rf"\b{word}\b", lines[0]) for word in ("PongNoFrameskip-v4", "cpu", "run"))
+    assert "6 actions" in lines[0]
+    for step, line in zip((200, 400), lines[1:], strict=True):
+        assert re.fullmatch(rf"step {step}: return \S+, \d+ steps/s, \d+\.\d\d h left", line)
+    assert names_in(tmp_path) == ["run"] and (tmp_path / "run" / "model.pt").exists()
+
+    flags = "--env-id PongNoFrameskip-v4 --evaluate run/model.pt --device cpu"
+    flags += " --eval-games 2 --eval-max-frames 800"
+    code, out, err = program(script, *flags.split(), cwd=tmp_path)
+    assert (code, err) == (0, "")
+    number = r"-?\d+(?:\.\d+)?"
+    line = rf"games 2, mean ({number}), std {number}, min ({number}), max ({number})\n"
+    mean, least, most = map(float, re.fullmatch(line, out).groups())
+    assert mean == (least + most) / 2 and -21 <= least <= most <= 21
+    assert names_in(tmp_path) == ["run"]
+
+
+def test_importing_the_script_does_nothing(script, tmp_path):
+    """No file, no process, no CUDA context, not a word."""
+    lines = [
+        f"import sys; sys.path.insert(0, {str(Path(script.__file__).parent)!r})",
+        "sys.dont_write_bytecode = True",
+        f"import {Path(script.__file__).stem}",
+        "import os, torch",
+        "assert not torch.cuda.is_initialized()",
+        "try: os.waitpid(-1, os.WNOHANG)",
+        "except ChildProcessError: sys.exit(7)",
+    ]
+    argv = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+    assert names_in(tmp_path) == []

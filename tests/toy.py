@@ -1,0 +1,105 @@
+"""Toy games with the face of `make_env`'s, and arguments small enough for a test."""
+
+import gymnasium as gym
+import numpy as np
+
+
+class ToyGame(gym.Env):
+    """What the toys share: stacks that start with zeros, and the sums of an episode.
+
+    A toy writes `begin()` and `move(action) -> (reward, terminated, truncated, life_lost)`; both
+    leave the screen in `self.screen`, (84, 84) uint8.
+    """
+
+    action_space = gym.spaces.Discrete(3)
+    observation_space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.total, self.length = 0.0, 0
+        self.begin()
+        return self._observe(first=True), {"life_lost": False}
+
+    def step(self, action):
+        reward, terminated, truncated, life_lost = self.move(action)
+        self.total, self.length = self.total + reward, self.length + 1
+        info = {"life_lost": life_lost}
+        if terminated or truncated:
+            info["episode"] = {"r": self.total, "l": self.length}
+        return self._observe(life_lost), reward, terminated, truncated, info
+
+    def _observe(self, first):
+        before = np.zeros((3, 84, 84), np.uint8) if first else self.obs[1:]
+        self.obs = np.concatenate([before, self.screen[None]])
+        return self.obs.copy()
+
+
+class Catch(ToyGame):
+    """A ball falls down a board of 12x12; a paddle of 3 cells moves left, stays or moves right.
+
+    In the last row the game ends with +1 for a ball that is caught and -1 for one that is missed.
+    """
+
+    size = 12
+
+    def begin(self):
+        self.row, self.paddle = 0, self.size // 2
+        self.column = int(self.np_random.integers(self.size))
+        self._draw()
+
+    def move(self, action):
+        self.paddle = min(max(self.paddle + int(action) - 1, 1), self.size - 2)  # its middle
+        self.row += 1
+        self._draw()
+        over = self.row == self.size - 1
+        caught = abs(self.paddle - self.column) <= 1
+        reward = (1.0 if caught else -1.0) if over else 0.0
+        return reward, over, False, False
+
+    def _draw(self):
+        board = np.zeros((self.size, self.size), np.uint8)
+        board[-1, self.paddle - 1 : self.paddle + 2] = 255
+        board[self.row, self.column] = 255
+        self.screen = board.repeat(7, axis=0).repeat(7, axis=1)
+
+
+class Scripted(ToyGame):
+    """A game of noise whose lengths, rewards, lost lives and end are written down beforehand.
+
+    `lengths` are of its games in turn, again and again; `rewards` are of a game's steps likewise.
+    With `action_bonus` the reward also tells the action, so that a return shows who played.
+    """
+
+    def __init__(
+        self, lengths=(7,), rewards=(1.0,), lives_lost=(), truncates=False, action_bonus=0
+    ):
+        self.lengths, self.rewards, self.lives_lost = lengths, rewards, lives_lost
+        self.truncates, self.action_bonus, self.games = truncates, action_bonus, 0
+
+    def begin(self):
+        self.games += 1
+        self.screen = self.np_random.integers(256, size=(84, 84), dtype=np.uint8)
+
+    def move(self, action):
+        self.screen = self.np_random.integers(256, size=(84, 84), dtype=np.uint8)
+        reward = self.rewards[self.length % len(self.rewards)] + self.action_bonus * int(action)
+        over = self.length + 1 == self.lengths[(self.games - 1) % len(self.lengths)]
+        life_lost = self.length + 1 in self.lives_lost
+        return reward, over and not self.truncates, over and self.truncates, life_lost
+
+
+def replace_game(monkeypatch, script, game, **settings):
+    """Every `make_env` of the script, in its worker processes too, gives this game."""
+
+    def make_env(args, training=True, videos=None):
+        return game(**settings)
+
+    monkeypatch.setattr(script, "make_env", make_env)
+
+
+def tiny_args(script, run_dir, **changes):
+    """Args of a run of seconds: 600 agent steps, 125 updates and 5 target copies."""
+    tiny = dict(run_dir=str(run_dir), device="cpu", num_envs=1, batch_size=4)
+    tiny |= dict(total_timesteps=600, buffer_size=800, learning_starts=100, train_frequency=4)
+    tiny |= dict(target_network_frequency=100, exploration_steps=300, log_frequency=100)
+    return script.Args(**tiny | changes)

@@ -11,7 +11,7 @@
 References, as tags below: [Nature M], [Nature A1], [Nature T1] are Methods, Algorithm 1, Extended
 Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of google-deepmind/dqn at
 9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649;
-[CleanRL] the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0. "ours": no source.
+[CleanRL] the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 
 Deviations from the paper by default, and the flag that restores it:
     Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
@@ -118,11 +118,10 @@ def require(good: object, message: str) -> None:
 def check_args(args: Args) -> None:
     """Refuse what can be seen not to work, before there is any process or file."""
     atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
-    games = [k for k, v in atari.items() if k[:4] == "ALE/" or v["frameskip"] == 1]
     odd = [k for k, v in atari.items() if v.get("obs_type", "rgb") != "rgb" or v.get("continuous")]
-    games = [k for k in atari if ("ALE/" in k or atari[k]["frameskip"] == 1) and k not in odd]
-    usual = [k for k in games if k.endswith("NoFrameskip-v4")]
-    near = difflib.get_close_matches(args.env_id, usual, n=1, cutoff=0.0)[0]
+    games = [k for k, v in atari.items() if "ALE/" in k or v.get("frameskip") == 1]
+    games = [k for k in games if k not in odd]
+    near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
     what = "no Atari id with pixels, discrete actions and no frame skip of its own"
     require(args.env_id in games, f"{args.env_id} is {what}: type --env-id {near}")
     may_be_0 = ("seed", "noop_max", "start_e", "end_e", "eval_epsilon", "gamma")
@@ -521,7 +520,8 @@ def train(args: Args) -> SimpleNamespace:
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
-        about = f"{num_actions} actions, replay {args.buffer_size * 84 * 84 / 1e9:.2f} GB"
+        sticky = gym.spec(args.env_id).kwargs.get("repeat_action_probability", 0.25)
+        about = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
         print(f"{args.env_id} on {device}: {about}, files in {run_dir}", flush=True)
 
         returns, num_updates, num_syncs, last_step, last_time = [], 0, 0, 0, time.time()

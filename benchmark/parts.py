@@ -1,0 +1,101 @@
+"""Milliseconds of the parts of a step of dqn_atari.py: update, act, games.
+
+    python benchmark/parts.py --threads 2
+
+One JSON line per setting, the median of several rounds. `games` is the wall-clock time of one
+agent step of one game when nothing is learned; `learner` is the learner's own processor time of it.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import dqn_atari  # noqa: E402
+
+
+class Contiguous(dqn_atari.QNetwork):
+    """The same network in torch's default memory format, to compare with."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.to(memory_format=torch.contiguous_format)
+
+    def forward(self, obs):
+        with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network(obs.float() / 255.0).float()
+
+
+@dataclass
+class Args:
+    threads: int = os.cpu_count() or 1  # of torch
+    rounds: int = 7  # the median of them is printed
+    updates: int = 30  # per round
+    env_id: str = "PongNoFrameskip-v4"  # of the games
+    num_envs: tuple[int, ...] = (1, 8, 32)  # games side by side
+
+
+def median_ms(call, repeats: int, rounds: int) -> float:
+    """Milliseconds per call; the first round warms up and does not count."""
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        times.append((time.perf_counter() - start) / repeats * 1e3)
+    return round(statistics.median(times[1:]), 2)
+
+
+def learning(args: Args) -> None:
+    """Updates and forward passes for acting, by precision and memory format."""
+    script_args = dqn_atari.Args(buffer_size=8_000, num_envs=8)
+    obs = torch.randint(256, (8, 4, 84, 84), dtype=torch.uint8)
+    rb = dqn_atari.ReplayBuffer(script_args, obs)
+    rb.frames.random_(256)
+    rb.t = rb.rows
+    for network in (dqn_atari.QNetwork, Contiguous):
+        for bf16 in (False, True):
+            for fused in (True, False):
+                online, target = network(6, bf16), network(6, bf16)
+                adam = torch.optim.Adam(online.parameters(), 1e-4, fused=fused)
+                updates = (online, target, adam, rb, script_args)
+                ms = median_ms(lambda u=updates: dqn_atari.update(*u), args.updates, args.rounds)
+                rng = np.random.default_rng(0)
+                act = (online, obs, 0.0, rng)
+                act_ms = median_ms(lambda a=act: dqn_atari.act(*a), args.updates, args.rounds)
+                line = {"format": "channels_last" if network is dqn_atari.QNetwork else "default"}
+                line |= {"bf16": bf16, "fused_adam": fused, "threads": args.threads}
+                print(json.dumps(line | {"update_ms": ms, "act_8_games_ms": act_ms}), flush=True)
+
+
+def games(args: Args) -> None:
+    """Games without a learner."""
+    for num_envs in args.num_envs:
+        script_args = dqn_atari.Args(env_id=args.env_id, num_envs=num_envs)
+        envs, rng = dqn_atari.make_envs(script_args), np.random.default_rng(0)
+        envs.reset(seed=1)
+        cpu = time.process_time()
+        repeats = max(1, 400 // num_envs)
+        ms = median_ms(
+            lambda e=envs, r=rng, n=num_envs: e.step(r.integers(6, size=n)), repeats, args.rounds
+        )
+        cpu = (time.process_time() - cpu) / repeats / (args.rounds + 1) * 1e3
+        dqn_atari.close_envs(envs)
+        per_game = {"games_ms": round(ms / num_envs, 3), "learner_ms": round(cpu / num_envs, 3)}
+        print(json.dumps({"num_envs": num_envs, **per_game}), flush=True)
+
+
+if __name__ == "__main__":
+    args = tyro.cli(Args, description=__doc__)
+    torch.set_num_threads(args.threads)
+    print(json.dumps(dqn_atari.machine(torch.device("cpu"))), flush=True)
+    games(args)
+    learning(args)

@@ -1,10 +1,12 @@
 """Training as a whole: every update, copy, game, row and file that a run promises."""
 
 import csv
+import importlib.machinery
 import json
 import multiprocessing
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import ale_py
 import cv2
@@ -432,3 +434,21 @@ def test_breakout_itself_runs_with_exact_counts(script, tmp_path):
     steps = [row["step"] for row in rows]
     assert steps == sorted(set(steps)) and steps[-1] <= 1_000
     assert end.rb.terminations.sum() >= 5 * len(rows)  # five lives a game
+
+
+def test_track_mirrors_tensorboard_and_ends_the_mirror(script, monkeypatch, tmp_path):
+    """wandb copies event files only if it starts before the first one is opened."""
+    calls, run_dir = [], tmp_path / "run"
+
+    def init(**settings):
+        calls.append(("init", settings, list(run_dir.glob("events.*"))))
+
+    fake = SimpleNamespace(init=init, finish=lambda: calls.append(("finish",)))
+    fake.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    replace_game(monkeypatch, script, Scripted)
+    args = tiny_args(script, run_dir, track=True, total_timesteps=120)
+    script.train(args)
+    (_, settings, events), finish = calls
+    assert finish == ("finish",) and events == []
+    assert settings["sync_tensorboard"] is True and settings["config"] == vars(args)

@@ -274,7 +274,7 @@ class ReplayBuffer:
         """What followed the newest observations, numpy (num_envs,), and the next, on the device."""
         row, next_row = self.t % self.rows, (self.t + 1) % self.rows
         self.actions[row] = torch.from_numpy(actions)
-        self.rewards[row] = torch.from_numpy(rewards)
+        self.rewards[row] = torch.from_numpy(rewards).float()
         self.terminations[row] = torch.from_numpy(terminations).float()
         self.truncations[row] = torch.from_numpy(truncations & ~terminations)
         first = torch.from_numpy(terminations | truncations).to(self.ages.device)
@@ -411,9 +411,8 @@ def update(q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
 
 
 def evaluate(q_network: QNetwork, env: gym.Env, args: Args, seed: int) -> dict[str, float]:
-    """Returns of whole games, one after the other, game k from seed + k [Nature M]: eval_games of
-    them, or with eval_steps those that end within so many agent steps.
-    """
+    """Returns of whole games in turn, game k from seed + k [Nature M]: eval_games of them, or those
+    that end within eval_steps."""
     device, rng = next(q_network.parameters()).device, np.random.default_rng(seed)
     returns, steps = [], 0
     while steps < args.eval_steps or (not args.eval_steps and len(returns) < args.eval_games):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pong on two cores in about 1.5 hours: the defaults with a faster fall of epsilon, a shorter random
 # start, a smaller replay and bfloat16 products, because 10 M steps do not fit. One seed per call.
-# Made benchmark/results/dqn_atari-two_cores/PongNoFrameskip-v4/seed1 (as of commit 431b483).
+# Made benchmark/results/dqn_atari/PongNoFrameskip-v4/seed1 (benchmark/README.md says with which commit).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seed=${1:-1}

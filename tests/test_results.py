@@ -53,3 +53,10 @@ def test_the_speeds_are_quoted():
         text = (ROOT / name).read_text()
         assert all(f"| {rate:.0f} |" in text for rate in rates)
         assert all(f"{rate / rates[-1]:.2f}" in text for rate in rates[:-1])
+
+
+def test_the_script_quotes_its_measurement(script):
+    """The header's claim is the evaluation's."""
+    found = re.search(r"mean (\S+), std (\S+),", (RUN / "evaluation.txt").read_text())
+    claim = f"Measured: Pong {float(found[1]):.1f} +- {float(found[2]):.1f} (30 games)"
+    assert claim in script.__doc__

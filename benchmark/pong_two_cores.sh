@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pong on two cores in about 1.5 hours: the defaults with a faster fall of epsilon, a shorter random
+# Pong on two cores in under 2 hours: the defaults with a faster fall of epsilon, a shorter random
 # start, a smaller replay and bfloat16 products, because 10 M steps do not fit. One seed per call.
 # Made benchmark/results/dqn_atari/PongNoFrameskip-v4/seed1 (benchmark/README.md says with which commit).
 set -euo pipefail

@@ -8,7 +8,7 @@
     python dqn_atari.py --env-id BreakoutNoFrameskip-v4
     python dqn_atari.py --env-id BreakoutNoFrameskip-v4 --evaluate runs/.../model.pt
 
-Measured: Pong 0.3 +- 4.8 (30 games), 1.2 M steps, 1 seed, 1.9 h on 2 cores (benchmark/README.md).
+Measured: Pong 0.3 +- 4.8 (30 games), 1.2 M steps, 1 seed, 1.9 h (benchmark/pong_two_cores.sh).
 References, as tags below: [Nature M], [Nature A1], [Nature T1] are Methods, Algorithm 1, Extended
 Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of google-deepmind/dqn at
 9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649;

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,10 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch
+
+
+def too_long(*_):
+    raise TimeoutError("the command neither ended nor was refused")
 
 
 @pytest.fixture
@@ -26,10 +31,14 @@ def command(script, monkeypatch, tmp_path, capfd):
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", [script.__file__, *map(str, flags)])
         code = 0
+        signal.signal(signal.SIGALRM, too_long)
+        signal.alarm(60)  # what is not refused would train for hours
         try:
             runpy.run_path(script.__file__, run_name="__main__")
         except SystemExit as end:
             code = end.code
+        finally:
+            signal.alarm(0)
         return code, *capfd.readouterr()
 
     return run

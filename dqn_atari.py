@@ -1,11 +1,12 @@
 # /// script
 # requires-python = ">=3.10"
 # dependencies = ["torch==2.13.0", "gymnasium>=1.2,<2", "ale-py>=0.11.2", "numpy", "tyro>=0.9",
-#   "tensorboard", "opencv-python-headless", "tqdm"]
+#   "tensorboard", "opencv-python-headless", "tqdm", "filelock"]
 # ///
 """DQN for Atari as in Mnih et al. 2015, checked against DeepMind's released code, in one file.
 
     python dqn_atari.py --env-id BreakoutNoFrameskip-v4
+    python dqn_atari.py --resume runs/...
     python dqn_atari.py --env-id BreakoutNoFrameskip-v4 --evaluate runs/.../model.pt
 
 Measured: Pong 0.3 +- 4.8 (30 games), 1.2 M steps, 1 seed, 1.9 h (benchmark/pong_two_cores.sh).
@@ -32,6 +33,7 @@ padded first convolution, samples across the write head, 3 actions in Pong (toda
 import contextlib
 import difflib
 import functools
+import hashlib
 import json
 import multiprocessing
 import os
@@ -39,7 +41,9 @@ import platform
 import shutil
 import signal
 import sys
+import threading
 import time
+import zipfile
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -48,6 +52,7 @@ from typing import Literal
 
 import ale_py
 import cv2
+import filelock
 import gymnasium as gym
 import numpy as np
 import torch
@@ -61,6 +66,7 @@ from tensorboard.summary.writer import event_file_writer
 from tqdm import tqdm
 
 gym.register_envs(ale_py)
+SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
 
 # --- Args -----------------------------------------------------------------------------------------
@@ -73,18 +79,19 @@ class Args:
     exp_name: str = "dqn_atari"  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
-    bf16: bool = False  # products in bfloat16; the weights stay float32
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # auto: bf16 on fit CPUs
+    torch_deterministic: bool = True  # cuDNN's deterministic kernels: equal seeds, equal weights
     log_frequency: int = 1_000  # agent steps between points of the curves
-    save_frequency: int = 0  # agent steps between snapshots model_{step}.pt; 0: only model.pt
+    checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
+    keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
+    resume: str | None = None  # continue the run in this directory, exactly
     capture_video: bool = False  # mp4 of whole games: number 0, 1, 8, 27, ... 1000, 2000, ...
-    track: bool = False  # mirror TensorBoard to Weights & Biases
     init_from: str | None = None  # start from the weights in this model.pt
 
     evaluate: str | None = None  # do not train: play with the weights in this model.pt
     render_mode: Literal["human"] | None = None  # human: --evaluate in a window
     eval_frequency: int = 0  # agent steps between evaluations while training; 0: none
     eval_games: int = 30  # games of an evaluation [Nature M]
-    eval_steps: int = 0  # agent steps instead; finished games count [Lua run_gpu:34] (125,000)
     eval_epsilon: float = 0.05  # exploration in an evaluation [Nature M]
     eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
 
@@ -125,16 +132,16 @@ def check_args(args: Args) -> None:
     near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
     what = "no Atari id with pixels, discrete actions and no frame skip of its own"
     require(args.env_id in games, f"{args.env_id} is {what}: type --env-id {near}")
-    may_be_0 = ("seed", "noop_max", "start_e", "end_e", "eval_epsilon", "gamma")
+    fractions = ("start_e", "end_e", "eval_epsilon", "gamma")
+    may_be_0 = ("seed", "noop_max", "checkpoint_frequency", *fractions)
     for name, value in vars(args).items():
         flag, default = f"--{name.replace('_', '-')}", getattr(Args, name)
         if type(value) in (int, float):
             fine = value > 0 or value == 0 and (name in may_be_0 or default == 0)
-            fine = fine and (value <= 1 or name not in may_be_0[2:])
+            fine = fine and (value <= 1 or name not in fractions)
             require(fine, f"{flag} {value} cannot be: type {flag} {default}")
-        if module := {"capture_video": "moviepy", "track": "wandb"}.get(name):
-            found = not value or util.find_spec(module)
-            require(found, f"{flag} needs one more package: type pip install {module}")
+    moviepy = not args.capture_video or util.find_spec("moviepy")
+    require(moviepy, "--capture-video needs one more package: type pip install moviepy")
     for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
         more = -(-value // args.num_envs) * args.num_envs
         require(value == more, f"{value} is no multiple of --num-envs: type --{flag} {more}")
@@ -144,7 +151,8 @@ def check_args(args: Args) -> None:
     watched = not args.render_mode or args.evaluate and not args.capture_video
     require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
     require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
-    require(not os.path.exists(args.run_dir or ""), f"{args.run_dir} exists: type another path")
+    taken = not args.resume and os.path.exists(args.run_dir or "")
+    require(not taken, f"{args.run_dir} exists: type another path, or --resume {args.run_dir}")
 
 
 # --- Environment ----------------------------------------------------------------------------------
@@ -173,7 +181,7 @@ class AtariGame(gym.Wrapper):
             self.screen, _, terminated, truncated, info = self.env.step(0)
             if terminated or truncated:
                 self.screen, info = self.env.reset()
-        self.lives = self.ale.lives()
+        self.lives, self.episode = self.ale.lives(), {"r": 0.0, "l": 0}
         return self._observe(first=True), {**info, "life_lost": False}
 
     def step(self, action):
@@ -186,8 +194,10 @@ class AtariGame(gym.Wrapper):
         self.screen = functools.reduce(np.maximum, screens[-2:])
         lives, self.lives = self.lives, self.ale.lives()
         life_lost = self.training and self.args.life_loss_terminal and self.lives < lives
+        self.episode = {"r": self.episode["r"] + reward, "l": self.episode["l"] + 1}
         over, truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
-        return self._observe(life_lost), reward, over, truncated, {"life_lost": life_lost}
+        info = {"life_lost": life_lost} | ({"episode": self.episode} if over or truncated else {})
+        return self._observe(life_lost), reward, over, truncated, info
 
     def _observe(self, first):
         # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
@@ -199,6 +209,22 @@ class AtariGame(gym.Wrapper):
     def render(self):
         return self.screen
 
+    @property
+    def state(self) -> dict:
+        """Everything its future depends on, in the words of JSON."""
+        ale = self.ale.cloneState(include_rng=True).serialize().hex()
+        about = {"lives": self.lives, "episode": self.episode, "obs": self.obs.tobytes().hex()}
+        return {"ale": ale, "rng": self.np_random.bit_generator.state, **about}
+
+    @state.setter
+    def state(self, state: dict):
+        # An emulator's state lacks a part that its first frame sets (ale-py 0.12, seen in Qbert).
+        self.env.step(0)
+        self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
+        self.np_random.bit_generator.state = state["rng"]
+        self.lives, self.episode = state["lives"], state["episode"]
+        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
+
 
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
     """One game with its wrappers. Unless training, lives do not count and eval_max_frames ends it.
@@ -207,15 +233,15 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     """
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     if multiprocessing.parent_process():  # in a game's own process
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the learner ends them
+        for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
+            signal.signal(number, signal.SIG_IGN)
         cv2.setNumThreads(1)  # frames are small and games many
         gym.logger.min_level = gym.logger.ERROR  # the folder of the videos is there already
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = "rgb_array" if videos else None if training else args.render_mode
     env = gym.make(args.env_id, frameskip=1, render_mode=render_mode, **kwargs)
     env = AtariGame(env, args, training)
-    env = gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
-    return gym.wrappers.RecordEpisodeStatistics(env)  # of whole games
+    return gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
 
 
 def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:
@@ -231,15 +257,29 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
     return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
 
 
-def close_envs(envs: gym.vector.AsyncVectorEnv) -> None:
-    """At once; envs.close() would wait for a process that has died."""
+def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
+    """At once; envs.close() would wait for a process that has died. Says if that was the error."""
+    if lost := isinstance(error, (EOFError, ConnectionError)):
+        time.sleep(0.1)  # a process closes its pipe just before it has an exit code
+    codes = {i: process.exitcode for i, process in enumerate(envs.processes)}
     for process in envs.processes:
         process.kill()
         process.join()
     envs.closed = True
+    died = [f"game {i} (exit code {code})" for i, code in codes.items() if code is not None]
+    if lost and died:
+        why = "-9 is a kill, often for lack of memory: --resume continues from the last checkpoint"
+        raise RuntimeError(f"a process died: {', '.join(died)}; {why}") from error
 
 
 # --- Replay buffer --------------------------------------------------------------------------------
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A copy; on CUDA by way of pinned memory, for which the learner does not wait."""
+    if device.type == "cuda":
+        return torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
+    return torch.tensor(array, device=device)
+
+
 class ReplayBuffer:
     """The last buffer_size frames and what followed, on the learner's device: 7.06 GB for 1 M.
 
@@ -268,20 +308,21 @@ class ReplayBuffer:
         self.terminations = torch.zeros(shape, device=device)
         self.truncations = torch.zeros(shape, dtype=torch.bool, device=device)
         self.t = 0  # rows complete since the start
+        self.newest = torch.zeros((), dtype=torch.int64, device=device)  # t, where a graph sees it
         self.window = torch.arange(-3, 2, device=device)  # rows of s and s', seen from t
         self.generator = torch.Generator(device).manual_seed(args.seed)
 
     def add(self, actions, rewards, terminations, truncations, next_obs):
         """What followed the newest observations, numpy (num_envs,), and the next, on the device."""
         row, next_row = self.t % self.rows, (self.t + 1) % self.rows
-        self.actions[row] = torch.from_numpy(actions)
-        self.rewards[row] = torch.from_numpy(rewards).float()
-        self.terminations[row] = torch.from_numpy(terminations).float()
-        self.truncations[row] = torch.from_numpy(truncations & ~terminations)
-        first = torch.from_numpy(terminations | truncations).to(self.ages.device)
-        self.ages[next_row] = torch.where(first, 0, self.ages[row] + 1)
+        followed = np.stack([actions, rewards, terminations, truncations]).astype(np.float32)
+        a, r, terminations, truncations = to_device(followed, self.frames.device)
+        self.actions[row], self.rewards[row], self.terminations[row] = a, r, terminations
+        self.truncations[row] = truncations > terminations
+        self.ages[next_row] = (self.ages[row] + 1) * (terminations + truncations == 0)
         self.frames[next_row] = next_obs[:, -1]
         self.t += 1
+        self.newest += 1
 
     def sample(self):
         """Uniform with replacement: obs, next_obs (batch, 4, 84, 84) uint8; actions int64; rewards,
@@ -292,9 +333,10 @@ class ReplayBuffer:
         transition cut by truncation is followed by another game, so of 32 candidates the first
         sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
         """
-        oldest, device = max(self.t - self.rows + 4, 0), self.frames.device
-        count, size = (self.t - oldest) * self.num_envs, (self.batch_size, 32)
-        draws = torch.randint(count, size, generator=self.generator, device=device)
+        oldest, device = (self.newest - self.rows + 4).clamp(min=0), self.frames.device
+        count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
+        bits = torch.randint(2**30, size, generator=self.generator, device=device)
+        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # a float32 reaches too few rows
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
@@ -346,22 +388,44 @@ class RMSProp(torch.optim.Optimizer):
 
     def __init__(self, parameters, lr, batch_size):
         super().__init__(parameters, dict(lr=lr, eps=0.01 / batch_size**2))
+        for p in self.param_groups[0]["params"]:
+            self.state[p] = {"g": torch.zeros_like(p), "g2": torch.zeros_like(p)}
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
             for p in group["params"]:
-                if not self.state[p]:
-                    self.state[p].update(g=torch.zeros_like(p), g2=torch.zeros_like(p))
                 g, g2 = self.state[p]["g"], self.state[p]["g2"]
                 g.mul_(0.95).add_(p.grad, alpha=0.05)
                 g2.mul_(0.95).addcmul_(p.grad, p.grad, value=0.05)
                 p.addcdiv_(p.grad, (g2 - g * g + group["eps"]).sqrt_(), value=-group["lr"])
 
 
+def make_optimizer(q_network: QNetwork, args: Args) -> torch.optim.Optimizer:
+    """Its state exists from the start, because a CUDA graph and a checkpoint need it in place."""
+    parameters, lr = list(q_network.parameters()), args.learning_rate
+    if args.optimizer == "rmsprop":
+        return RMSProp(parameters, lr, args.batch_size)
+    adam = torch.optim.Adam(parameters, lr, fused=True, capturable=parameters[0].is_cuda)
+    for p in parameters:
+        p.grad = torch.zeros_like(p)
+    adam.step()  # moves nothing and makes the state
+    for p in parameters:
+        adam.state[p]["step"].zero_()
+    return adam
+
+
 def choose_device(name: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     return torch.device(name if name != "auto" else "cuda" if cuda else "mps" if mps else "cpu")
+
+
+def choose_bf16(args: Args, device: torch.device) -> bool:
+    """Also sets TF32 off, which cuDNN has on by default, unless asked for."""
+    torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    fit = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return args.precision == "bf16" or args.precision == "auto" and fit
 
 
 def linear_schedule(args: Args, step: int) -> float:
@@ -411,39 +475,110 @@ def update(q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
     return loss.detach(), q_values.detach().mean()
 
 
-def evaluate(q_network: QNetwork, env: gym.Env, args: Args, seed: int) -> dict[str, float]:
-    """Returns of whole games in turn, game k from seed + k [Nature M]: eval_games of them, or those
-    that end within eval_steps."""
-    device, rng = next(q_network.parameters()).device, np.random.default_rng(seed)
-    returns, steps = [], 0
-    while steps < args.eval_steps or (not args.eval_steps and len(returns) < args.eval_games):
-        (obs, _), info = env.reset(seed=seed + len(returns)), {}
-        while "episode" not in info and not 0 < args.eval_steps <= steps:
-            obs = torch.tensor(obs[None], device=device)
-            obs, _, _, _, info = env.step(act(q_network, obs, args.eval_epsilon, rng)[0])
-            steps += 1
-        returns += [info["episode"]["r"]] if "episode" in info else []
-    r = np.array(returns or [np.nan])
-    figures = {"mean": r.mean(), "std": r.std(), "min": r.min(), "max": r.max()}
-    return {"games": len(returns), **{name: float(value) for name, value in figures.items()}}
+def tensors_of(q_network, target_network, optimizer, rb=None) -> dict[str, torch.Tensor]:
+    """What learning changes, by name, to read and to copy into; of the replay in blocks the rows
+    in use."""
+    tensors = {f"q_network.{k}": x for k, x in q_network.state_dict().items()}
+    tensors |= {f"target_network.{k}": x for k, x in target_network.state_dict().items()}
+    for i, moments in enumerate(optimizer.state.values()):
+        tensors |= {f"optimizer.{i}.{k}": x for k, x in moments.items()}
+    if rb:
+        for name in ("frames", "ages", "actions", "rewards", "terminations", "truncations"):
+            blocks = getattr(rb, name)[: rb.t + 1].split(1 + 20_000 // rb.num_envs)
+            tensors |= {f"rb.{name}.{i}": x for i, x in enumerate(blocks)}
+        tensors |= {"rb.newest": rb.newest}
+    return tensors
+
+
+class CapturedUpdate:
+    """`update` as one CUDA graph: the same kernels and numbers, one launch for all of them.
+
+    A graph repeats what was recorded. So what changes is on the device, the replay's size too, and
+    nothing waits for the host. Rehearsals on its stream come first, because libraries set
+    themselves up in their first calls; they learn, and what they changed is put back.
+    """
+
+    def __init__(self, *learner):
+        *trained, rb, _ = learner
+        tensors = tensors_of(*trained)
+        before, draws = [x.clone() for x in tensors.values()], rb.generator.get_state()
+        self.graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        self.graph.register_generator_state(rb.generator)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                update(*learner)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(self.graph, stream=stream):
+            self.loss_and_q_values = update(*learner)
+        for x, old in zip(tensors.values(), before, strict=True):
+            x.copy_(old)
+        rb.generator.set_state(draws)
+
+    def __call__(self):
+        self.graph.replay()
+        return self.loss_and_q_values
+
+
+def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
+    """Returns of eval_games whole games in turn, game k from seed + k [Nature M]; None if `stop`
+    gets an entry before they end."""
+    device, rng, returns = next(q_network.parameters()).device, np.random.default_rng(seed), []
+    for game in range(args.eval_games):
+        (obs, _), info = env.reset(seed=seed + game), {}
+        while "episode" not in info:
+            if stop:
+                return None
+            action = act(q_network, to_device(obs[None], device), args.eval_epsilon, rng)
+            obs, _, _, _, info = env.step(action[0])
+        returns.append(info["episode"]["r"])
+    figures = {"mean": np.mean(returns), "std": np.std(returns)}
+    figures |= {"min": min(returns), "max": max(returns)}
+    return {"games": len(returns)} | {name: float(value) for name, value in figures.items()}
 
 
 # --- Training -------------------------------------------------------------------------------------
 class Log:
     """TensorBoard curves and, where a file is named, its rows. Steps are agent steps."""
 
-    def __init__(self, run_dir: Path, args: Args):
-        self.run_dir, self.frame_skip, self.start_time = run_dir, args.frame_skip, time.time()
+    def __init__(self, run_dir: Path, args: Args, kept: dict | None):
+        """kept: what `position` said at a checkpoint; what was written later is cut off."""
+        self.run_dir, self.args, self.start_time = run_dir, args, time.time()
+        self.last_step, self.last_time = 0, time.time()
+        if kept:
+            self.start_time, self.last_step = time.time() - kept["seconds"], kept["step"]
+            for file in self.files():
+                os.truncate(file, min(kept["bytes"].get(file.name, 0), file.stat().st_size))
         self.events = event_file_writer.EventFileWriter(str(run_dir), flush_secs=20)
-        flags = hparams_pb({name: str(value) for name, value in vars(args).items()})
-        self.events.add_event(Event(wall_time=time.time(), summary=flags))
+        if not kept:
+            flags = hparams_pb({name: str(value) for name, value in vars(args).items()})
+            self.events.add_event(Event(wall_time=time.time(), summary=flags))
+
+    def files(self) -> list[Path]:
+        return [*self.run_dir.glob("*.csv"), *self.run_dir.glob("events.*")]
+
+    def position(self, step: int) -> dict:
+        self.events.flush()
+        sizes = {file.name: file.stat().st_size for file in self.files()}
+        return {"step": step, "seconds": time.time() - self.start_time, "bytes": sizes}
+
+    def progress(self, bar: tqdm, step: int, returns: list[float]) -> float:
+        """Steps per second since the last call; also shown, in lines where there is no terminal."""
+        now, left = time.time(), self.args.total_timesteps - step
+        sps = (step - self.last_step) / (now - self.last_time)
+        self.last_step, self.last_time = step, now
+        status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
+        bar.set_postfix_str(status)
+        if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
+            print(f"step {step}: {status}, {left / sps / 3600:.2f} h left", flush=True)
+        return sps
 
     def __call__(self, group: str, step: int, file: str | None = None, **values: float) -> None:
         for name, value in values.items():
             point = scalar_pb(f"{group}/{name}", float(value))
             self.events.add_event(Event(wall_time=time.time(), step=step, summary=point))
         if file:
-            columns = {"step": step, "frames": step * self.frame_skip, **values}
+            columns = {"step": step, "frames": step * self.args.frame_skip, **values}
             columns["seconds"] = f"{time.time() - self.start_time:.1f}"
             with open(self.run_dir / file, "a") as rows:
                 if rows.tell() == 0:
@@ -457,7 +592,7 @@ def machine(device: torch.device) -> dict:
     about |= {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
     about |= {module.__name__: str(module.__version__) for module in (torch, gym, ale_py, np, cv2)}
-    return about | {"command": sys.argv}
+    return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
 
 
 def save_model(path: Path, q_network: QNetwork, args: Args, step: int) -> None:
@@ -468,8 +603,10 @@ def save_model(path: Path, q_network: QNetwork, args: Args, step: int) -> None:
 
 
 def load_model(path: str, q_network: QNetwork, args: Args) -> None:
-    """Weights into q_network; refuses those of another game or network."""
+    """Weights into q_network; refuses a damaged file and those of another game or network."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            require(not archive.testzip(), "damaged")  # torch.load ignores checksums
         model = torch.load(path, map_location="cpu", weights_only=True)
         if (env_id := model["env_id"]) == args.env_id:
             q_network.load_state_dict(model["weights"])
@@ -478,56 +615,161 @@ def load_model(path: str, q_network: QNetwork, args: Args) -> None:
     require(env_id == args.env_id, f"{path} plays {env_id}: type --env-id {env_id}")
 
 
+def save_checkpoint(run_dir: Path, state: dict, envs, log: Log, rng, learner) -> None:
+    """All that the future depends on, as arrays and JSON. The one before stays until this one is
+    whole and on the disk, and if there is no room for it."""
+    start_time, rb, part = time.time(), learner[3], run_dir / "checkpoint.part"
+    state |= {"t": rb.t, "draws": rb.generator.get_state().tolist()}
+    state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
+    state |= {"log": log.position(state["step"])}
+    arrays = {name: x.cpu().numpy() for name, x in tensors_of(*learner).items()}
+    if not all(np.isfinite(x).all() for name, x in arrays.items() if "q_network" in name):
+        raise RuntimeError(f"weights are not finite at step {state['step']}")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, state=json.dumps(state), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, run_dir / "checkpoint.npz")
+        if os.name == "posix":
+            directory = os.open(run_dir, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        tqdm.write(f"step {state['step']}: NO checkpoint, the one before stays: {error}")
+        return
+    size, seconds = (run_dir / "checkpoint.npz").stat().st_size, time.time() - start_time
+    tqdm.write(f"step {state['step']}: checkpoint of {size / 1e9:.2f} GB in {seconds:.1f} s")
+
+
+@contextlib.contextmanager
+def open_checkpoint(run_dir: str):
+    """Its arrays, whose checksums are compared as they are read, and state. Nothing is executed;
+    any fault is one line."""
+    path = Path(run_dir, "checkpoint.npz")
+    require(path.exists(), f"no {path}: type the directory of an unfinished run")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            state = json.loads(str(arrays["state"]))
+            require(state["script"] == "dqn_atari 1", "of another script")
+            yield arrays, state
+    except Exception as error:
+        raise BadInput(f"cannot resume from {path}: {error}") from error
+
+
+def restore(arrays, state: dict, about: dict, envs, rng, learner) -> None:
+    """The other half of save_checkpoint; of the arguments only these three may have changed."""
+    free = ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
+    for name, was in state["args"].items():
+        flag, same = f"--{name.replace('_', '-')}", about["args"][name] == was
+        require(same or name in free, f"the run has {flag} {was}: leave {flag} out")
+    done, total, rb = state["step"], about["args"]["total_timesteps"], learner[3]
+    require(done <= total, f"{done} steps are done: type --total-timesteps {done} or more")
+    rb.t = state["t"]
+    for name, x in tensors_of(*learner).items():
+        require(arrays[name].shape == x.shape, f"{name} has another shape")
+        x.copy_(torch.from_numpy(arrays[name]))
+    rb.generator.set_state(torch.tensor(state["draws"], dtype=torch.uint8))
+    rng.bit_generator.state = state["rng"]
+    envs.set_attr("state", state["games"])
+    was, now = state["machine"], about["machine"]
+    if other := [f"{k} {was[k]} is now {now[k]}" for k in now if now[k] != was[k]]:
+        print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
+
+
 def train(args: Args) -> SimpleNamespace:
     """Algorithm 1 of [Nature]; returns the state at its end, all local names."""
     check_args(args)
     name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
-    run_dir = Path(args.run_dir or f"runs/{name}")
+    run_dir = Path(args.resume or args.run_dir or f"runs/{name}")
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
-        new = run_dir if run_dir.parent.exists() else run_dir.parent
-        run_dir.mkdir(parents=True)
-        undo.callback(shutil.rmtree, new)  # what is refused leaves nothing behind
-        # Processes first: later they would inherit thread pools and a CUDA context.
+        if not args.resume:
+            new = run_dir if run_dir.parent.exists() else run_dir.parent
+            run_dir.mkdir(parents=True)
+            undo.callback(shutil.rmtree, new)  # what is refused leaves nothing behind
+        # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
         envs = make_envs(args, videos)
-        stack.callback(close_envs, envs)
+        stack.push(functools.partial(close_envs, envs))
+        try:
+            stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0))
+        except filelock.Timeout as error:
+            raise BadInput(f"another process is training in {run_dir}") from error
         obs, _ = envs.reset(seed=args.seed)
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
+        torch.backends.cudnn.deterministic = args.torch_deterministic
         torch.manual_seed(args.seed)
-        q_network = QNetwork(num_actions, args.bf16).to(device)
+        bf16 = choose_bf16(args, device)
+        q_network = QNetwork(num_actions, bf16).to(device)
         if args.init_from:
             load_model(args.init_from, q_network, args)
-        target_network = QNetwork(num_actions, args.bf16).to(device)
+        target_network = QNetwork(num_actions, bf16).to(device)
         target_network.load_state_dict(q_network.state_dict())
-        optimizer = torch.optim.Adam(q_network.parameters(), args.learning_rate, fused=True)
-        if args.optimizer == "rmsprop":
-            optimizer = RMSProp(q_network.parameters(), args.learning_rate, args.batch_size)
-        obs = torch.tensor(obs, device=device)
+        optimizer = make_optimizer(q_network, args)
+        obs = to_device(obs, device)
         rb = ReplayBuffer(args, obs)
+        learner = q_network, target_network, optimizer, rb
+        disk = shutil.disk_usage(run_dir).free / 1e9 if args.checkpoint_frequency else np.inf
+        needed = 2 * rb.frames.nbytes / 1e9
+        what = f"two checkpoints can need {needed:.2f} GB, {run_dir} has {disk:.2f} GB"
+        require(disk > needed or args.resume, f"{what}: type --checkpoint-frequency 0")
+        step, num_updates, num_syncs, returns, kept = 0, 0, 0, [], None
+        loss = q_values = torch.zeros((), device=device)
+        about = {"script": "dqn_atari 1", "args": vars(args), "machine": machine(device)}
+        if args.resume:
+            with open_checkpoint(run_dir) as (arrays, state):
+                restore(arrays, state, about, envs, rng, learner)
+            step, num_updates, num_syncs = state["step"], state["num_updates"], state["num_syncs"]
+            returns, kept = state["returns"], state["log"]
+            loss, q_values = torch.tensor(state["loss"]), torch.tensor(state["q_values"])
+            obs = to_device(np.stack(envs.get_attr("obs")), device)
+        learn = functools.partial(update, *learner, args)
+        if device.type == "cuda":
+            learn = CapturedUpdate(*learner, args)
 
         undo.pop_all()  # now the run directory stays
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
         (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
-        (run_dir / "machine.json").write_text(json.dumps(machine(device), indent=2) + "\n")
-        if args.track:
-            import wandb  # an optional package
-
-            wandb.init(project="dqn_atari", name=name, config=vars(args), sync_tensorboard=True)
-            stack.callback(wandb.finish)
-        log = Log(run_dir, args)
+        machine_and_command = about["machine"] | {"command": sys.argv}
+        (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
+        log = Log(run_dir, args, kept)
         stack.callback(log.events.close)
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
         sticky = gym.spec(args.env_id).kwargs.get("repeat_action_probability", 0.25)
-        about = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
-        print(f"{args.env_id} on {device}: {about}, files in {run_dir}", flush=True)
+        facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
+        print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
+        stop = {}  # the signals that came
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:  # stop[number] = the frame it came in
+                stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
 
-        returns, num_updates, num_syncs, last_step, last_time = [], 0, 0, 0, time.time()
-        steps = range(0, args.total_timesteps, args.num_envs)
-        bar = tqdm(steps, unit="steps", unit_scale=args.num_envs, disable=None)
+        n, total = args.num_envs, args.total_timesteps
+        steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
+        bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
         for step in bar:
+            # Keep: what is due at `step` is due again after a resume, so it is logged afterwards.
+            last, figures = step == total, None
+            if step and crossings(step - n, n, args.eval_frequency):
+                figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
+            stopped = bool(stop)
+            due = crossings(step - n, n, args.checkpoint_frequency)
+            if stopped or (args.keep_checkpoint if last else due):
+                state = about | dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
+                state |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
+                save_checkpoint(run_dir, state, envs, log, rng, learner)
+            if stopped:
+                print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
+                break
+            if figures:
+                log("eval", step, "eval.csv", **figures)
+            if last:
+                save_model(run_dir / "model.pt", q_network, args, step)
+                break
+
             # Act: one epsilon and one network for all games.
             epsilon = linear_schedule(args, step)
             actions = act(q_network, obs, epsilon, rng)
@@ -535,9 +777,9 @@ def train(args: Args) -> SimpleNamespace:
 
             # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
             start = max(step, args.learning_starts)
-            due = max(step + args.num_envs - start, 0)
+            due = max(step + n - start, 0)
             for _ in range(crossings(start, due, args.train_frequency)):
-                loss, q_values = update(q_network, target_network, optimizer, rb, args)
+                loss, q_values = learn()
                 num_updates += 1
             if crossings(start, due, args.target_network_frequency):
                 target_network.load_state_dict(q_network.state_dict())
@@ -545,9 +787,8 @@ def train(args: Args) -> SimpleNamespace:
 
             # Store: the learner alone sees rewards as signs and a lost life as an end.
             next_obs, rewards, terminations, truncations, infos = envs.step_wait()
-            obs = torch.tensor(next_obs, device=device)
+            obs = to_device(next_obs, device)
             rb.add(actions, np.sign(rewards), terminations | infos["life_lost"], truncations, obs)
-            global_step = step + args.num_envs
 
             # Log; the transition of game i is agent step `step + i + 1`.
             for i in np.flatnonzero(terminations | truncations):
@@ -555,25 +796,14 @@ def train(args: Args) -> SimpleNamespace:
                 figures = {"episodic_return": game["r"], "episodic_length": game["l"]}
                 log("charts", step + i + 1, "episodes.csv", **figures)
                 returns.append(game["r"])
-            if crossings(step, args.num_envs, args.log_frequency):
-                sps = (global_step - last_step) / (time.time() - last_time)
-                last_step, last_time = global_step, time.time()
-                log("charts", global_step, SPS=sps, epsilon=epsilon)
+            if crossings(step, n, args.log_frequency):
+                log("charts", step + n, SPS=log.progress(bar, step + n, returns), epsilon=epsilon)
                 if num_updates:
-                    log("losses", global_step, td_loss=loss, q_values=q_values)
+                    log("losses", step + n, td_loss=loss, q_values=q_values)
                     if not loss.isfinite():
-                        raise RuntimeError(f"the loss is {loss.item()} at step {global_step}")
-                status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
-                bar.set_postfix_str(status)
-                if bar.disable and crossings(step, args.num_envs, 10 * args.log_frequency):
-                    hours = (args.total_timesteps - global_step) / sps / 3600
-                    print(f"step {global_step}: {status}, {hours:.2f} h left", flush=True)
-            if crossings(step, args.num_envs, args.eval_frequency):
-                figures = evaluate(q_network, eval_env, args, args.seed + 10_000)
-                log("eval", global_step, "eval.csv", **figures)
-            if crossings(step, args.num_envs, args.save_frequency):
-                save_model(run_dir / f"model_{global_step}.pt", q_network, args, global_step)
-        save_model(run_dir / "model.pt", q_network, args, global_step)
+                        raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")
+        if not (stopped or args.keep_checkpoint):
+            (run_dir / "checkpoint.npz").unlink(missing_ok=True)
     return SimpleNamespace(**locals())
 
 
@@ -582,7 +812,8 @@ def play(args: Args) -> dict[str, float]:
     check_args(args)
     videos = Path(args.evaluate).parent / "videos_play" if args.capture_video else None
     num_actions = int(make_env(args).action_space.n)
-    q_network = QNetwork(num_actions, args.bf16).to(choose_device(args.device))
+    device = choose_device(args.device)
+    q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
     load_model(args.evaluate, q_network, args)
     with contextlib.closing(make_env(args, False, videos)) as env:
         figures = evaluate(q_network, env, args, args.seed)
@@ -594,7 +825,14 @@ def play(args: Args) -> dict[str, float]:
 if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
-        play(args) if args.evaluate else train(args)
-    except BadInput as error:
+        if args.resume:
+            with open_checkpoint(args.resume) as (_, state):
+                args = Args(**state["args"] | {"resume": args.resume})
+            args = tyro.cli(Args, default=args)
+        if args.evaluate:
+            play(args)
+        elif signals := train(args).stop:
+            sys.exit(128 + min(signals))  # as a shell says it
+    except (BadInput, OSError) as error:
         print(f"{Path(__file__).name}: {error}", file=sys.stderr)
         sys.exit(2)

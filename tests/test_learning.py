@@ -108,13 +108,34 @@ def test_initial_weights_and_biases_are_uniform_within_one_over_root_fan_in(scri
             assert stats.kstest(values, stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-3
 
 
-def test_bf16_is_off_by_default(script):
-    """The default network computes in float32 from end to end."""
+@pytest.mark.parametrize(
+    "precision, has_it, bf16",
+    [("auto", True, True), ("auto", False, False), ("float32", True, False), ("bf16", False, True)],
+)
+def test_bf16_is_the_default_where_the_processor_has_it(
+    script, monkeypatch, precision, has_it, bf16
+):
+    """Without it bfloat16 is emulated and slow; on CUDA it has to be asked for."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_it})
+    args = script.Args(precision=precision)
+    assert script.choose_bf16(args, torch.device("cpu")) == bf16
+    assert script.choose_bf16(args, torch.device("cuda")) == (precision == "bf16")
+
+
+@pytest.mark.parametrize("precision, tf32", [("auto", False), ("float32", False), ("tf32", True)])
+def test_tf32_is_off_unless_asked_for(script, precision, tf32):
+    """cuDNN has it on by default."""
+    script.choose_bf16(script.Args(precision=precision), torch.device("cuda"))
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
+
+
+def test_float32_is_float32_from_end_to_end(script):
+    """Every layer's input and output."""
     q_network, dtypes = script.QNetwork(4), set()
     for layer in layers(q_network):
         layer.register_forward_hook(lambda _, x, y: dtypes.update((x[0].dtype, y.dtype)))
     q_network(random_frames(1))
-    assert (script.Args().bf16, q_network.bf16, dtypes) == (False, False, {torch.float32})
+    assert (q_network.bf16, dtypes) == (False, {torch.float32})
 
 
 def test_bf16_multiplies_in_bfloat16_and_keeps_the_rest_in_float32(script):
@@ -403,7 +424,7 @@ def test_rmsprop_continues_from_its_state_dict_bit_for_bit(script):
 def start_of_training(script, request, tmp_path):
     """The state of a training run before its first update."""
     small = {"total_timesteps": 2, "buffer_size": 10, "learning_starts": 10, "batch_size": 2}
-    where = {"run_dir": str(tmp_path / "run"), "device": "cpu"}
+    where = {"run_dir": str(tmp_path / "run"), "device": "cpu", "precision": "float32"}
     return script.train(script.Args(**small, **where, num_envs=1, optimizer=request.param))
 
 
@@ -411,7 +432,9 @@ def test_training_moves_its_weights_by_the_promised_rule(script, start_of_traini
     """Pitfall 35: 5 updates with Adam as in its paper, or RMSProp on sums, in float64 numpy."""
     run, rb = start_of_training, filled_replay(script, start_of_training.args, 20)
     adam, parameters = run.args.optimizer == "adam", list(run.q_network.parameters())
-    assert isinstance(run.optimizer, script.RMSProp) is not adam and not run.optimizer.state
+    assert isinstance(run.optimizer, script.RMSProp) is not adam
+    moments = [x for of_one in run.optimizer.state.values() for x in of_one.values()]
+    assert len(moments) == (30 if adam else 20) and not any(x.any() for x in moments)
     before = [p.detach().double().numpy() for p in parameters]
     moved, first, second = [0.0] * 10, [0.0] * 10, [0.0] * 10
     for step in range(1, 6):

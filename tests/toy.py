@@ -28,6 +28,22 @@ class ToyGame(gym.Env):
             info["episode"] = {"r": self.total, "l": self.length}
         return self._observe(life_lost), reward, terminated, truncated, info
 
+    @property
+    def state(self):
+        """All it is made of, in the words of JSON: whatever a toy keeps, and its generator."""
+        about = {k: v for k, v in vars(self).items() if type(v) in (int, float, bool)}
+        images = {k: v.tobytes().hex() for k, v in vars(self).items() if k in ("obs", "screen")}
+        return {"about": about, "images": images, "rng": self.np_random.bit_generator.state}
+
+    @state.setter
+    def state(self, state):
+        vars(self).update(state["about"])
+        for name, image in state["images"].items():
+            pixels = np.frombuffer(bytes.fromhex(image), np.uint8)
+            setattr(self, name, pixels.reshape(-1, 84, 84).copy())
+        self.screen = self.screen[0]
+        self.np_random.bit_generator.state = state["rng"]
+
     def _observe(self, first):
         before = np.zeros((3, 84, 84), np.uint8) if first else self.obs[1:]
         self.obs = np.concatenate([before, self.screen[None]])
@@ -99,7 +115,9 @@ def replace_game(monkeypatch, script, game, **settings):
 
 def tiny_args(script, run_dir, **changes):
     """Args of a run of seconds: 600 agent steps, 125 updates and 5 target copies."""
-    tiny = dict(run_dir=str(run_dir), device="cpu", num_envs=1, batch_size=4)
-    tiny |= dict(total_timesteps=600, buffer_size=800, learning_starts=100, train_frequency=4)
+    tiny = dict(run_dir=str(run_dir), device="cpu", precision="float32", num_envs=1)
+    tiny |= dict(
+        batch_size=4, total_timesteps=600, buffer_size=800, learning_starts=100, train_frequency=4
+    )
     tiny |= dict(target_network_frequency=100, exploration_steps=300, log_frequency=100)
     return script.Args(**tiny | changes)

@@ -1,0 +1,464 @@
+"""A run that was stopped goes on as if nothing had happened: checkpoints, faults, bad files."""
+
+import csv
+import json
+import multiprocessing
+import multiprocessing.pool
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy import Scripted, replace_game, tiny_args
+
+WALL_CLOCK = ("charts/SPS",)
+
+
+# --- What two runs must have in common ------------------------------------------------------------
+def rows(run_dir, name):
+    """Of a CSV file, without its wall-clock column."""
+    path = Path(run_dir, name)
+    if not path.exists():
+        return None
+    with open(path) as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def curves(run_dir):
+    """Every scalar point of every event file, in order, by tag."""
+    events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0}).Reload()
+    return {
+        tag: [(e.step, e.tensor_proto.float_val[0]) for e in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+        if tag not in WALL_CLOCK and "hparams" not in tag
+    }
+
+
+def assert_equal_runs(one, other):
+    """Weights, files and curves, bit for bit, apart from wall-clock columns."""
+    models = [torch.load(Path(run, "model.pt"), weights_only=True) for run in (one, other)]
+    weights = [model.pop("weights") for model in models]
+    assert models[0] == models[1]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    for name in ("episodes.csv", "eval.csv"):
+        assert rows(one, name) == rows(other, name), name
+    assert curves(one) == curves(other)
+
+
+def stopped_at(script, monkeypatch, step):
+    """The run gets SIGTERM while the games play the steps after `step`."""
+    original = script.linear_schedule
+
+    def schedule(args, now):
+        if now == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(args, now)
+
+    monkeypatch.setattr(script, "linear_schedule", schedule)
+
+
+def resumed(script, run_dir, **changes):
+    """As the entry does it."""
+    with script.open_checkpoint(run_dir) as (_, state):
+        args = script.Args(**state["args"] | {"resume": str(run_dir)} | changes)
+    return script.train(args)
+
+
+TOY = dict(lengths=(11, 6), rewards=(0.0, 3.0, -2.0), lives_lost=(4,), action_bonus=1)
+TOY_ARGS = dict(num_envs=2, buffer_size=200, eval_frequency=150, eval_games=2)
+
+
+# --- Exactness ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "step, optimizer",
+    [(0, "adam"), (60, "adam"), (150, "adam"), (298, "adam"), (450, "adam"), (298, "rmsprop")],
+)
+def test_a_stopped_run_goes_on_bit_for_bit(script, monkeypatch, tmp_path, step, optimizer):
+    """Before and after learning starts, at an evaluation, before and after the ring is full."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    settings = dict(TOY_ARGS, optimizer=optimizer)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **settings))
+    with monkeypatch.context() as patch:
+        stopped_at(script, patch, step)
+        half = script.train(tiny_args(script, tmp_path / "half", **settings))
+    assert (half.step, set(half.stop)) == (step + 2, {signal.SIGTERM})
+    assert not (half.run_dir / "model.pt").exists()
+    end = resumed(script, half.run_dir)
+    assert (end.step, end.num_updates, end.num_syncs) == (600, 125, 5)
+    assert end.returns == whole.returns and len(whole.returns) > 60
+    assert_equal_runs(whole.run_dir, half.run_dir)
+    for name, tensor in script.tensors_of(*whole.learner).items():
+        assert torch.equal(tensor, script.tensors_of(*end.learner)[name]), name
+    assert not (half.run_dir / "checkpoint.npz").exists()
+
+
+def test_what_a_checkpoint_lacks_changes_the_run(script, monkeypatch, tmp_path):
+    """The comparison above can fail: without each part in turn the end is another one."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **TOY_ARGS))
+    with monkeypatch.context() as patch:
+        stopped_at(script, patch, 298)
+        half = script.train(tiny_args(script, tmp_path / "half", **TOY_ARGS))
+    kept = (half.run_dir / "checkpoint.npz").read_bytes()
+    with np.load(half.run_dir / "checkpoint.npz") as arrays:
+        parts = {name: arrays[name] for name in arrays.files}
+    lacking = [f"{kind}.0" for kind in ("rb.frames", "rb.ages", "rb.actions", "rb.rewards")]
+    lacking += ["rb.terminations.0", "rb.newest", "optimizer.0.exp_avg_sq", "optimizer.0.step"]
+    lacking += ["target_network.network.0.bias"]
+    for name in [*lacking, "rng", "draws", "games"]:
+        other = dict(parts)
+        if name in parts:
+            other[name] = np.zeros_like(parts[name])
+        else:
+            state = json.loads(str(parts["state"]))
+            fresh = json.loads(json.dumps(state[name]))
+            if name == "rng":
+                fresh = np.random.default_rng(9).bit_generator.state
+            elif name == "draws":
+                fresh = torch.Generator().manual_seed(9).get_state().tolist()
+            else:
+                fresh[1]["rng"] = np.random.default_rng(9).bit_generator.state
+            other["state"] = np.array(json.dumps(state | {name: fresh}))
+        run_dir = tmp_path / name
+        shutil.copytree(half.run_dir, run_dir)
+        with open(run_dir / "checkpoint.npz", "wb") as file:
+            np.savez(file, **other)
+        end = resumed(script, run_dir)
+        same = all(
+            torch.equal(a, b)
+            for a, b in zip(end.q_network.parameters(), whole.q_network.parameters(), strict=True)
+        )
+        assert not same, name
+    assert (half.run_dir / "checkpoint.npz").read_bytes() == kept
+
+
+def test_checkpoints_come_at_their_period_and_the_first_at_once(script, monkeypatch, tmp_path):
+    """Steps 0, 250 and 500; none at the end, and none is left."""
+    replace_game(monkeypatch, script, Scripted)
+    steps, original = [], script.save_checkpoint
+
+    def save(run_dir, state, *rest):
+        original(run_dir, state, *rest)
+        steps.append((state["step"], state["num_updates"]))
+        assert (run_dir / "checkpoint.npz").exists()
+
+    monkeypatch.setattr(script, "save_checkpoint", save)
+    end = script.train(tiny_args(script, tmp_path / "run", checkpoint_frequency=250))
+    assert steps == [(0, 0), (250, 37), (500, 100)]  # multiples of 4 in (100, step]
+    assert not (end.run_dir / "checkpoint.npz").exists()
+
+
+def test_without_a_period_only_a_signal_writes_a_checkpoint(script, monkeypatch, tmp_path):
+    """--checkpoint-frequency 0, for a full disk."""
+    replace_game(monkeypatch, script, Scripted)
+    stopped_at(script, monkeypatch, 300)
+    args = tiny_args(script, tmp_path / "run", checkpoint_frequency=0)
+    end = script.train(args)
+    assert (end.step, (end.run_dir / "checkpoint.npz").exists()) == (301, True)
+
+
+def test_a_kept_checkpoint_continues_a_finished_run(script, monkeypatch, tmp_path):
+    """400 steps, then 200 more, are 600."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **TOY_ARGS))
+    args = tiny_args(script, tmp_path / "run", keep_checkpoint=True, **TOY_ARGS)
+    args.total_timesteps = 400
+    assert script.train(args).step == 400
+    end = resumed(script, tmp_path / "run", total_timesteps=600)
+    assert end.step == 600
+    assert_equal_runs(whole.run_dir, end.run_dir)
+
+
+def test_an_evaluation_under_way_is_given_up_and_repeated(script, monkeypatch, tmp_path):
+    """The signal comes in the first evaluation; eval.csv has each of them once."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **TOY_ARGS))
+    original = script.evaluate
+    with monkeypatch.context() as patch:
+
+        def evaluate(*args):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return original(*args)
+
+        patch.setattr(script, "evaluate", evaluate)
+        half = script.train(tiny_args(script, tmp_path / "half", **TOY_ARGS))
+    assert (half.step, half.figures) == (150, None)
+    end = resumed(script, half.run_dir)
+    assert [row["step"] for row in rows(end.run_dir, "eval.csv")] == ["150", "300", "450", "600"]
+    assert_equal_runs(whole.run_dir, half.run_dir)
+
+
+def test_what_was_written_after_the_checkpoint_is_written_again_once(script, monkeypatch, tmp_path):
+    """As kill -9 leaves it: rows and points beyond the checkpoint, the last ones cut in half."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **TOY_ARGS))
+    args = tiny_args(script, tmp_path / "half", checkpoint_frequency=250, **TOY_ARGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            script.train(args)
+    assert len(rows(tmp_path / "half", "episodes.csv")) == len(whole.returns)
+    with open(tmp_path / "half" / "episodes.csv", "a") as file:
+        file.write("60")
+    for path in (tmp_path / "half").glob("events.*"):
+        path.write_bytes(path.read_bytes()[:-7])
+    end = resumed(script, tmp_path / "half")
+    assert_equal_runs(whole.run_dir, end.run_dir)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_signals_are_caught_only_while_a_run_lasts(script, monkeypatch, tmp_path, number):
+    """A notebook has its own handlers back afterwards; in a thread none are set."""
+    replace_game(monkeypatch, script, Scripted)
+    before = signal.getsignal(number)
+    handlers = []
+    original = script.linear_schedule
+
+    def schedule(args, step):
+        handlers.append(signal.getsignal(number))
+        return original(args, step)
+
+    monkeypatch.setattr(script, "linear_schedule", schedule)
+    script.train(tiny_args(script, tmp_path / "run", total_timesteps=10))
+    assert before not in handlers and len(handlers) == 10
+    assert signal.getsignal(number) == before
+    with multiprocessing.pool.ThreadPool(1) as thread:
+        handlers.clear()
+        thread.apply(script.train, [tiny_args(script, tmp_path / "2", total_timesteps=10)])
+    assert set(handlers) == {before}
+
+
+# --- Bad files ------------------------------------------------------------------------------------
+@pytest.fixture
+def stopped(script, monkeypatch, tmp_path):
+    """A directory with a good checkpoint at step 302 of a toy run."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    with monkeypatch.context() as patch:
+        stopped_at(script, patch, 300)
+        end = script.train(tiny_args(script, tmp_path / "run", **TOY_ARGS))
+    return end.run_dir
+
+
+def assert_refused_and_untouched(script, run_dir, match):
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    with pytest.raises(script.BadInput, match=match) as refusal:
+        resumed(script, run_dir)
+    assert "\n" not in str(refusal.value)
+    after = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    assert after == before and multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("tenths", range(10))
+def test_a_checkpoint_cut_short_is_refused(script, stopped, tenths):
+    """At every 10 % of its length."""
+    path = stopped / "checkpoint.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * tenths // 10])
+    assert_refused_and_untouched(script, stopped, "cannot resume from .*checkpoint.npz")
+
+
+def test_a_flipped_byte_in_any_part_is_refused(script, stopped):
+    """In the contents of each array; numpy compares zip's checksums as it reads."""
+    path = stopped / "checkpoint.npz"
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    assert len(parts) > 40
+    for part in parts:
+        lengths = whole[part.header_offset + 26 : part.header_offset + 30]  # of name and extra
+        start = part.header_offset + 30 + int(np.frombuffer(lengths, "<u2").sum())
+        middle = start + part.file_size // 2
+        flipped = bytearray(whole)
+        flipped[middle] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(script.BadInput, match="cannot resume from .*checkpoint.npz"):
+            with script.open_checkpoint(stopped) as (arrays, _):
+                for name in arrays.files:
+                    arrays[name]
+    path.write_bytes(whole)
+    assert resumed(script, stopped).step == 600
+
+
+def test_a_file_that_would_run_code_is_refused_and_runs_nothing(script, stopped):
+    """An array of pickled objects, and a pickle in place of the zip."""
+
+    class Harm:
+        def __reduce__(self):
+            return Path.touch, (stopped / "harm",)
+
+    path = stopped / "checkpoint.npz"
+    with np.load(path) as arrays:
+        parts = dict(arrays)
+    parts["rb.ages.0"] = np.array([Harm()], dtype=object)
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=True, **parts)
+    assert_refused_and_untouched(script, stopped, "cannot resume from .*pickle")
+    path.write_bytes(__import__("pickle").dumps(Harm()))
+    assert_refused_and_untouched(script, stopped, "cannot resume from .*pickle")
+    assert not (stopped / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"script": "dqn_atari 0"}, "of another script"),
+        ({"games": []}, "cannot resume"),
+        ({"t": 10}, "cannot resume"),
+        ({"rng": {"bit_generator": "MT19937"}}, "cannot resume"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(script, stopped, change, match):
+    """Of another version, or tampered with and given a right checksum."""
+    path = stopped / "checkpoint.npz"
+    with np.load(path) as arrays:
+        parts = dict(arrays)
+    parts["state"] = np.array(json.dumps(json.loads(str(parts["state"])) | change))
+    with open(path, "wb") as file:
+        np.savez(file, **parts)
+    assert_refused_and_untouched(script, stopped, match)
+
+
+def test_another_flag_or_a_shorter_run_is_refused(script, stopped):
+    """The message names the flag."""
+    with pytest.raises(script.BadInput, match="has --gamma 0.99: leave --gamma out"):
+        resumed(script, stopped, gamma=0.9)
+    with pytest.raises(script.BadInput, match="type --total-timesteps 302 or more"):
+        resumed(script, stopped, total_timesteps=300)
+    assert resumed(script, stopped).step == 600
+    with pytest.raises(script.BadInput, match="no .*checkpoint.npz: type the directory of an unf"):
+        resumed(script, stopped)
+
+
+def test_another_version_goes_on_and_says_so(script, stopped, monkeypatch, capfd):
+    """Then equality bit for bit is not promised."""
+    original = script.machine
+    monkeypatch.setattr(script, "machine", lambda device: original(device) | {"torch": "9.9"})
+    assert resumed(script, stopped).step == 600
+    line = f"it goes on, but not bit for bit: torch {torch.__version__} is now 9.9\n"
+    assert line in capfd.readouterr().out
+
+
+# --- Faults ---------------------------------------------------------------------------------------
+def test_weights_that_are_not_finite_keep_the_last_good_checkpoint(script, monkeypatch, tmp_path):
+    """The loss of the update before was still finite."""
+    replace_game(monkeypatch, script, Scripted)
+    original = script.td_loss
+
+    def broken(*args):
+        loss, q_values = original(*args)
+        if loss.isfinite() and broken.updates == 90:  # of 100 until step 500
+            loss = loss + 0 * (q_values - q_values.detach()).sum().sqrt()  # no slope, no number
+        broken.updates += 1
+        return loss, q_values
+
+    broken.updates = 0
+    monkeypatch.setattr(script, "td_loss", broken)
+    args = tiny_args(script, tmp_path / "run", checkpoint_frequency=250, log_frequency=10_000)
+    with pytest.raises(RuntimeError, match="not finite at step 500"):
+        script.train(args)
+    monkeypatch.setattr(script, "td_loss", original)
+    with script.open_checkpoint(tmp_path / "run") as (_, state):
+        assert state["step"] == 250
+    assert resumed(script, tmp_path / "run").step == 600
+
+
+@pytest.mark.parametrize("while_it_steps", [False, True])
+def test_a_dead_process_ends_the_run_with_its_game_and_the_run_goes_on(
+    script, monkeypatch, tmp_path, while_it_steps
+):
+    """The message has the game and the exit code; the checkpoint is intact."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **TOY_ARGS))
+    with monkeypatch.context() as patch:
+        original = script.linear_schedule
+
+        def schedule(args, step):
+            if step == 400:
+                victim = multiprocessing.active_children()[0]
+                os.kill(victim.pid, signal.SIGKILL)
+                if not while_it_steps:
+                    victim.join()
+            return original(args, step)
+
+        patch.setattr(script, "linear_schedule", schedule)
+        args = tiny_args(script, tmp_path / "run", checkpoint_frequency=250, **TOY_ARGS)
+        with pytest.raises(RuntimeError, match=r"died: game [01] \(exit code -9\);.*--resume"):
+            script.train(args)
+    assert multiprocessing.active_children() == []
+    assert_equal_runs(whole.run_dir, resumed(script, tmp_path / "run").run_dir)
+
+
+def test_a_run_that_is_under_way_cannot_be_resumed(script, stopped):
+    """The lock is the system's: it ends with its process, however that ends."""
+    with script.filelock.FileLock(stopped / ".lock"):
+        assert_refused_and_untouched(script, stopped, "another process is training in")
+    assert resumed(script, stopped).step == 600
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_too_small_a_disk_is_found_before_training(script, monkeypatch, small_disk):
+    """Two checkpoints of 5.6 MB do not fit; nothing is left behind."""
+    replace_game(monkeypatch, script, Scripted)
+    args = tiny_args(script, small_disk / "run")
+    with pytest.raises(script.BadInput, match=r"0.01 GB.*type --checkpoint-frequency 0"):
+        script.train(args)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_fills_keeps_the_last_checkpoint_and_the_run(
+    script, monkeypatch, tmp_path, small_disk, capfd
+):
+    """The network alone needs more than is left, so one checkpoint fits and no second."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    settings = dict(TOY_ARGS, checkpoint_frequency=200)
+    whole = script.train(tiny_args(script, tmp_path / "whole", **settings))
+    subprocess.run(["mount", "-o", "remount,size=60m", str(small_disk)], check=True)
+    original = script.save_checkpoint
+
+    def save(run_dir, state, *rest):
+        if state["step"] == 400:
+            free = shutil.disk_usage(small_disk).free
+            (small_disk / "filler").write_bytes(bytes(free - 5_000_000))
+        original(run_dir, state, *rest)
+
+    monkeypatch.setattr(script, "save_checkpoint", save)
+    monkeypatch.setattr(script, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+    args = tiny_args(script, small_disk / "run", **settings)
+    with pytest.raises(MemoryError):
+        script.train(args)
+    out = capfd.readouterr().out
+    assert "step 400: NO checkpoint, the one before stays: [Errno 28]" in out
+    assert not (small_disk / "run" / "checkpoint.part").exists()
+    with script.open_checkpoint(small_disk / "run") as (_, state):
+        assert state["step"] == 200
+    (small_disk / "filler").unlink()
+    monkeypatch.undo()
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    assert_equal_runs(whole.run_dir, resumed(script, small_disk / "run").run_dir)
+
+
+def test_a_read_only_place_is_refused_in_one_line(script, small_disk):
+    """By the program, with exit code 2."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    command = [sys.executable, script.__file__, "--run-dir", str(small_disk / "run")]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 2 and answer.stderr.count("\n") == 1
+    assert "Read-only file system" in answer.stderr and "disk/run" in answer.stderr

@@ -757,6 +757,7 @@ def train(args: Args) -> SimpleNamespace:
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
             stopped = bool(stop)
             due = crossings(step - n, n, args.checkpoint_frequency)
+            due = due and not (kept and step == kept["step"])  # it is there already
             if stopped or (args.keep_checkpoint if last else due):
                 state = about | dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
                 state |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())

@@ -747,7 +747,7 @@ def train(args: Args) -> SimpleNamespace:
             for number in SIGNALS:  # stop[number] = the frame it came in
                 stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
 
-        n, total = args.num_envs, args.total_timesteps
+        n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None
         steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
         bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
         for step in bar:
@@ -755,20 +755,14 @@ def train(args: Args) -> SimpleNamespace:
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
-            stopped = bool(stop)
-            due = crossings(step - n, n, args.checkpoint_frequency)
-            due = due and not (kept and step == kept["step"])  # it is there already
-            if stopped or (args.keep_checkpoint if last else due):
+            stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
+            if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 state = about | dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
                 state |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
                 save_checkpoint(run_dir, state, envs, log, rng, learner)
-            if stopped:
-                print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
-                break
-            if figures:
+            if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
-            if last:
-                save_model(run_dir / "model.pt", q_network, args, step)
+            if stopped or last:
                 break
 
             # Act: one epsilon and one network for all games.
@@ -803,8 +797,12 @@ def train(args: Args) -> SimpleNamespace:
                     log("losses", step + n, td_loss=loss, q_values=q_values)
                     if not loss.isfinite():
                         raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")
-        if not (stopped or args.keep_checkpoint):
-            (run_dir / "checkpoint.npz").unlink(missing_ok=True)
+        if stopped:
+            print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
+        else:
+            save_model(run_dir / "model.pt", q_network, args, step)
+            if not args.keep_checkpoint:
+                (run_dir / "checkpoint.npz").unlink(missing_ok=True)
     return SimpleNamespace(**locals())
 
 

@@ -61,6 +61,7 @@ def learning(args: Args) -> None:
     rb = dqn_atari.ReplayBuffer(script_args, obs)
     rb.frames.random_(256)
     rb.t = rb.rows
+    rb.newest.fill_(rb.rows)
     for network in (dqn_atari.QNetwork, Contiguous):
         for bf16 in (False, True):
             for fused in (True, False):

@@ -35,7 +35,7 @@ import difflib
 import functools
 import hashlib
 import json
-import multiprocessing
+import multiprocessing.connection
 import os
 import platform
 import shutil
@@ -70,7 +70,8 @@ SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1
 
 
 # --- Args -----------------------------------------------------------------------------------------
-# One unit everywhere: the agent step, one action chosen in one game, 4 emulator frames.
+# One unit everywhere: the agent step, one action chosen in one game, 4 emulator frames. [Nature]
+# prints it as "frame": its 50 M frames are 38 days of play, 200 M of the emulator's.
 @dataclass
 class Args:
     env_id: str = "BreakoutNoFrameskip-v4"  # any Atari id without frame skip, or ALE/X-v5 (sticky)
@@ -79,7 +80,7 @@ class Args:
     exp_name: str = "dqn_atari"  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
-    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # auto: bf16 on fit CPUs
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # bf16 if AVX512 has it
     torch_deterministic: bool = True  # cuDNN's deterministic kernels: equal seeds, equal weights
     log_frequency: int = 1_000  # agent steps between points of the curves
     checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
@@ -104,14 +105,14 @@ class Args:
     learning_starts: int = 80_000  # agent steps before the first update [CleanRL] (Nature: 50,000)
     train_frequency: int = 4  # agent steps per update [Nature T1]
     batch_size: int = 32  # transitions per update [Nature T1]
-    target_network_frequency: int = 1_000  # agent steps per target copy [CleanRL] (Lua: 10,000)
+    target_network_frequency: int = 1_000  # agent steps per copy [CleanRL] (Nature: 40,000)
     gamma: float = 0.99  # discount [Nature T1]
     optimizer: Literal["adam", "rmsprop"] = "adam"  # [CleanRL] (Nature: DeepMind's rmsprop)
     learning_rate: float = 1e-4  # [CleanRL] (Nature: 2.5e-4)
     loss: Literal["squared", "clipped"] = "squared"  # [CleanRL] (Nature: error clipped to +-1)
     start_e: float = 1.0  # epsilon until learning_starts [Nature T1]
     end_e: float = 0.01  # epsilon at the end of its fall [CleanRL] (Nature: 0.1)
-    exploration_steps: int = 1_000_000  # agent steps of its fall, from then on [Nature T1]
+    exploration_steps: int = 1_000_000  # agent steps of its fall [Nature T1], from then on [Lua]
 
 
 class BadInput(ValueError):
@@ -159,9 +160,10 @@ def check_args(args: Args) -> None:
 class AtariGame(gym.Wrapper):
     """A game as the agent plays and sees it; rewards as the game gives them.
 
-    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]; the
-    last is its first screen. An agent step is one action for frame_skip frames, rewards summed;
-    only game over cuts it short. Its screen is the per-pixel, per-colour maximum of its last two
+    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
+    agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
+    ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds. A
+    screen is the per-pixel, per-colour maximum of its last two
     frames, because sprites flicker [Nature M]. Seen are the last 4 screens as luminance, 84x84,
     oldest first, zeros before the first of a game or life [Lua TransitionTable:171-212]. A lost
     life ends the return to learn [Nature M], not the game: it is told beside `terminated`.
@@ -170,24 +172,29 @@ class AtariGame(gym.Wrapper):
     def __init__(self, env, args: Args, training: bool):
         super().__init__(env)
         self.args, self.training, self.ale = args, training, self.unwrapped.ale
+        self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
         self.actions = self.ale.getMinimalActionSet()
         self.obs = np.zeros((4, 84, 84), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
 
     def reset(self, **kwargs):
-        self.screen, info = self.env.reset(**kwargs)
-        noop_max = self.args.noop_max
+        screens, noop_max = [self.env.reset(**kwargs)[0]], self.args.noop_max
         for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
-            self.screen, _, terminated, truncated, info = self.env.step(0)
+            screen, _, terminated, truncated, _ = self.env.step(0)
+            screens.append(screen)
             if terminated or truncated:
-                self.screen, info = self.env.reset()
-        self.lives, self.episode = self.ale.lives(), {"r": 0.0, "l": 0}
-        return self._observe(first=True), {**info, "life_lost": False}
+                screens = [self.env.reset()[0]]
+        self.screen = functools.reduce(np.maximum, screens[-2:])
+        self.lives, self.episode, self.held = self.ale.lives(), {"r": 0.0, "l": 0}, 0
+        return self._observe(first=True), {"life_lost": False}
 
     def step(self, action):
         reward, screens = 0.0, []
         for _ in range(self.args.frame_skip):
-            reward += self.ale.act(self.actions[action])
+            if not self.sticky or self.np_random.random() >= self.sticky:
+                self.held = int(action)
+            # Past env.step, which would fetch and wrap a screen of every frame.
+            reward += self.ale.act(self.actions[self.held])
             screens.append(self.ale.getScreenRGB())
             if self.ale.game_over():
                 break
@@ -213,8 +220,9 @@ class AtariGame(gym.Wrapper):
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
         ale = self.ale.cloneState(include_rng=True).serialize().hex()
-        about = {"lives": self.lives, "episode": self.episode, "obs": self.obs.tobytes().hex()}
-        return {"ale": ale, "rng": self.np_random.bit_generator.state, **about}
+        about = {"lives": self.lives, "episode": self.episode, "held": self.held}
+        about |= {"rng": self.np_random.bit_generator.state}
+        return {"ale": ale, "obs": self.obs.tobytes().hex(), **about}
 
     @state.setter
     def state(self, state: dict):
@@ -222,7 +230,7 @@ class AtariGame(gym.Wrapper):
         self.env.step(0)
         self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
         self.np_random.bit_generator.state = state["rng"]
-        self.lives, self.episode = state["lives"], state["episode"]
+        self.lives, self.episode, self.held = state["lives"], state["episode"], state["held"]
         self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
 
 
@@ -239,7 +247,8 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
         gym.logger.min_level = gym.logger.ERROR  # the folder of the videos is there already
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = "rgb_array" if videos else None if training else args.render_mode
-    env = gym.make(args.env_id, frameskip=1, render_mode=render_mode, **kwargs)
+    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
+    env = gym.make(args.env_id, **kwargs)
     env = AtariGame(env, args, training)
     return gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
 
@@ -259,8 +268,8 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
 
 def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
     """At once; envs.close() would wait for a process that has died. Says if that was the error."""
-    if lost := isinstance(error, (EOFError, ConnectionError)):
-        time.sleep(0.1)  # a process closes its pipe just before it has an exit code
+    if lost := isinstance(error, (EOFError, ConnectionError)):  # it has no exit code yet
+        multiprocessing.connection.wait([process.sentinel for process in envs.processes], 5)
     codes = {i: process.exitcode for i, process in enumerate(envs.processes)}
     for process in envs.processes:
         process.kill()
@@ -298,7 +307,7 @@ class ReplayBuffer:
             free = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
         what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
         fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
-        require(needed < free, f"{what}: type --buffer-size {fits} or less")
+        require(needed < 0.9 * free, f"{what}: type --buffer-size {fits} or less")
         shape = (self.rows, args.num_envs)
         self.frames = torch.zeros((*shape, 84, 84), dtype=torch.uint8, device=device)
         self.frames[0] = obs[:, -1]
@@ -307,7 +316,7 @@ class ReplayBuffer:
         self.rewards = torch.zeros(shape, device=device)
         self.terminations = torch.zeros(shape, device=device)
         self.truncations = torch.zeros(shape, dtype=torch.bool, device=device)
-        self.t = 0  # rows complete since the start
+        self.t = 0  # rows complete since the start; row t has only its frame and age
         self.newest = torch.zeros((), dtype=torch.int64, device=device)  # t, where a graph sees it
         self.window = torch.arange(-3, 2, device=device)  # rows of s and s', seen from t
         self.generator = torch.Generator(device).manual_seed(args.seed)
@@ -325,8 +334,9 @@ class ReplayBuffer:
         self.newest += 1
 
     def sample(self):
-        """Uniform with replacement: obs, next_obs (batch, 4, 84, 84) uint8; actions int64; rewards,
-        terminations float32, (batch,). Where terminations is 1, next_obs means nothing.
+        """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
+        last (batch, 4, 84, 84) uint8, actions int64, else float32. Where terminations is 1,
+        next_obs means nothing.
 
         The newest complete row is t - 1; row t is a frame without an action, which has overwritten
         the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
@@ -336,7 +346,8 @@ class ReplayBuffer:
         oldest, device = (self.newest - self.rows + 4).clamp(min=0), self.frames.device
         count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
         bits = torch.randint(2**30, size, generator=self.generator, device=device)
-        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # a float32 reaches too few rows
+        # count is on the device, so no bound for randint; float32 torch.rand has only 24 bits.
+        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
@@ -454,7 +465,7 @@ def td_loss(q_network, target_network, batch, args: Args):
     """The mean loss, half the squared error so that its slope is the error, and Q(s, a) (batch,).
 
     What is clipped to +-1 is the error, which makes the loss straight beyond [Nature M]; a clipped
-    loss would have no slope there.
+    loss would have no slope there. (The curve of the squared loss is half of [CleanRL]'s.)
     """
     obs, actions, rewards, terminations, next_obs = batch
     with torch.no_grad():
@@ -476,8 +487,8 @@ def update(q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
 
 
 def tensors_of(q_network, target_network, optimizer, rb=None) -> dict[str, torch.Tensor]:
-    """What learning changes, by name, to read and to copy into; of the replay in blocks the rows
-    in use."""
+    """What learning changes, by name, to read and to copy into. Of the replay the rows in use, in
+    blocks, so that loading needs little more memory; saving from a GPU needs it all on the host."""
     tensors = {f"q_network.{k}": x for k, x in q_network.state_dict().items()}
     tensors |= {f"target_network.{k}": x for k, x in target_network.state_dict().items()}
     for i, moments in enumerate(optimizer.state.values()):
@@ -494,13 +505,13 @@ class CapturedUpdate:
     """`update` as one CUDA graph: the same kernels and numbers, one launch for all of them.
 
     A graph repeats what was recorded. So what changes is on the device, the replay's size too, and
-    nothing waits for the host. Rehearsals on its stream come first, because libraries set
+    nothing in it waits for the host. Rehearsals on its stream come first, because libraries set
     themselves up in their first calls; they learn, and what they changed is put back.
     """
 
-    def __init__(self, *learner):
-        *trained, rb, _ = learner
-        tensors = tensors_of(*trained)
+    def __init__(self, q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
+        learner = q_network, target_network, optimizer, rb, args
+        tensors = tensors_of(q_network, target_network, optimizer)
         before, draws = [x.clone() for x in tensors.values()], rb.generator.get_state()
         self.graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         self.graph.register_generator_state(rb.generator)
@@ -541,12 +552,12 @@ def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float]
 class Log:
     """TensorBoard curves and, where a file is named, its rows. Steps are agent steps."""
 
-    def __init__(self, run_dir: Path, args: Args, kept: dict | None):
+    def __init__(self, run_dir: Path, args: Args, step: int, kept: dict | None):
         """kept: what `position` said at a checkpoint; what was written later is cut off."""
         self.run_dir, self.args, self.start_time = run_dir, args, time.time()
-        self.last_step, self.last_time = 0, time.time()
+        self.last_step, self.last_time = step, time.time()
         if kept:
-            self.start_time, self.last_step = time.time() - kept["seconds"], kept["step"]
+            self.start_time -= kept["seconds"]
             for file in self.files():
                 os.truncate(file, min(kept["bytes"].get(file.name, 0), file.stat().st_size))
         self.events = event_file_writer.EventFileWriter(str(run_dir), flush_secs=20)
@@ -555,12 +566,13 @@ class Log:
             self.events.add_event(Event(wall_time=time.time(), summary=flags))
 
     def files(self) -> list[Path]:
-        return [*self.run_dir.glob("*.csv"), *self.run_dir.glob("events.*")]
+        tables = [self.run_dir / "episodes.csv", self.run_dir / "eval.csv"]
+        return [path for path in tables if path.exists()] + [*self.run_dir.glob("events.*")]
 
-    def position(self, step: int) -> dict:
+    def position(self) -> dict:
         self.events.flush()
         sizes = {file.name: file.stat().st_size for file in self.files()}
-        return {"step": step, "seconds": time.time() - self.start_time, "bytes": sizes}
+        return {"seconds": time.time() - self.start_time, "bytes": sizes}
 
     def progress(self, bar: tqdm, step: int, returns: list[float]) -> float:
         """Steps per second since the last call; also shown, in lines where there is no terminal."""
@@ -587,7 +599,7 @@ class Log:
 
 
 def machine(device: torch.device) -> dict:
-    """What a result must say: hardware, versions, command."""
+    """What a result must say: hardware, versions, script."""
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else str(device)}
     about |= {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
@@ -615,13 +627,12 @@ def load_model(path: str, q_network: QNetwork, args: Args) -> None:
     require(env_id == args.env_id, f"{path} plays {env_id}: type --env-id {env_id}")
 
 
-def save_checkpoint(run_dir: Path, state: dict, envs, log: Log, rng, learner) -> None:
+def save_checkpoint(run_dir: Path, state: dict, envs, log: Log, rng, learner) -> bool:
     """All that the future depends on, as arrays and JSON. The one before stays until this one is
-    whole and on the disk, and if there is no room for it."""
-    start_time, rb, part = time.time(), learner[3], run_dir / "checkpoint.part"
-    state |= {"t": rb.t, "draws": rb.generator.get_state().tolist()}
+    whole and on the disk, and if there is no room for it: then False."""
+    start_time, rb, part = time.time(), learner[-1], run_dir / "checkpoint.part"
+    state |= {"draws": rb.generator.get_state().tolist(), "log": log.position()}
     state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
-    state |= {"log": log.position(state["step"])}
     arrays = {name: x.cpu().numpy() for name, x in tensors_of(*learner).items()}
     if not all(np.isfinite(x).all() for name, x in arrays.items() if "q_network" in name):
         raise RuntimeError(f"weights are not finite at step {state['step']}")
@@ -638,38 +649,45 @@ def save_checkpoint(run_dir: Path, state: dict, envs, log: Log, rng, learner) ->
     except OSError as error:
         part.unlink(missing_ok=True)
         tqdm.write(f"step {state['step']}: NO checkpoint, the one before stays: {error}")
-        return
+        return False
     size, seconds = (run_dir / "checkpoint.npz").stat().st_size, time.time() - start_time
     tqdm.write(f"step {state['step']}: checkpoint of {size / 1e9:.2f} GB in {seconds:.1f} s")
+    return True
 
 
 @contextlib.contextmanager
 def open_checkpoint(run_dir: str):
     """Its arrays, whose checksums are compared as they are read, and state. Nothing is executed;
-    any fault is one line."""
+    what is wrong with the file is one line."""
     path = Path(run_dir, "checkpoint.npz")
-    require(path.exists(), f"no {path}: type the directory of an unfinished run")
+    there = path.exists() and path.stat().st_size
+    require(there, f"no {path}: type the directory of an unfinished run, or start again")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             state = json.loads(str(arrays["state"]))
             require(state["script"] == "dqn_atari 1", "of another script")
             yield arrays, state
-    except Exception as error:
+    except (ConnectionError, torch.OutOfMemoryError):
+        raise  # no fault of the file
+    except (OSError, RuntimeError, TypeError, ValueError, LookupError, zipfile.BadZipFile) as error:
         raise BadInput(f"cannot resume from {path}: {error}") from error
 
 
 def restore(arrays, state: dict, about: dict, envs, rng, learner) -> None:
-    """The other half of save_checkpoint; of the arguments only these three may have changed."""
+    """The other half of save_checkpoint; of the arguments only a few may have changed."""
     free = ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
     for name, was in state["args"].items():
         flag, same = f"--{name.replace('_', '-')}", about["args"][name] == was
         require(same or name in free, f"the run has {flag} {was}: leave {flag} out")
-    done, total, rb = state["step"], about["args"]["total_timesteps"], learner[3]
+    done, total, rb = state["step"], about["args"]["total_timesteps"], learner[-1]
     require(done <= total, f"{done} steps are done: type --total-timesteps {done} or more")
-    rb.t = state["t"]
+    same_kind = len(state["draws"]) == len(rb.generator.get_state())
+    require(same_kind, f"it ran on {state['machine']['device']} and can only go on there")
+    rb.t = done // rb.num_envs
     for name, x in tensors_of(*learner).items():
-        require(arrays[name].shape == x.shape, f"{name} has another shape")
-        x.copy_(torch.from_numpy(arrays[name]))
+        saved = torch.from_numpy(arrays[name])
+        require(saved.shape == x.shape, f"{name} has another shape")
+        x.copy_(saved)
     rb.generator.set_state(torch.tensor(state["draws"], dtype=torch.uint8))
     rng.bit_generator.state = state["rng"]
     envs.set_attr("state", state["games"])
@@ -685,9 +703,15 @@ def train(args: Args) -> SimpleNamespace:
     run_dir = Path(args.resume or args.run_dir or f"runs/{name}")
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
         if not args.resume:
-            new = run_dir if run_dir.parent.exists() else run_dir.parent
-            run_dir.mkdir(parents=True)
-            undo.callback(shutil.rmtree, new)  # what is refused leaves nothing behind
+            try:
+                run_dir.mkdir(parents=True)
+            except OSError as error:
+                raise BadInput(f"cannot make {run_dir}: {error}: type another --run-dir") from error
+            undo.callback(shutil.rmtree, run_dir)  # what is refused leaves nothing behind
+        stop = {}  # the signals that came
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:  # stop[number] = the frame it came in
+                stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
         # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
         envs = make_envs(args, videos)
@@ -703,7 +727,7 @@ def train(args: Args) -> SimpleNamespace:
         torch.manual_seed(args.seed)
         bf16 = choose_bf16(args, device)
         q_network = QNetwork(num_actions, bf16).to(device)
-        if args.init_from:
+        if args.init_from and not args.resume:
             load_model(args.init_from, q_network, args)
         target_network = QNetwork(num_actions, bf16).to(device)
         target_network.load_state_dict(q_network.state_dict())
@@ -734,24 +758,21 @@ def train(args: Args) -> SimpleNamespace:
         (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
         machine_and_command = about["machine"] | {"command": sys.argv}
         (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
-        log = Log(run_dir, args, kept)
+        log = Log(run_dir, args, step, kept)
         stack.callback(log.events.close)
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
-        sticky = gym.spec(args.env_id).kwargs.get("repeat_action_probability", 0.25)
+        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
         facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
-        stop = {}  # the signals that came
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:  # stop[number] = the frame it came in
-                stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None
         steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
         bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
         for step in bar:
-            # Keep: what is due at `step` is due again after a resume, so it is logged afterwards.
+            # Keep. A resumed run evaluates again at its first step, so eval.csv gets its row after
+            # the checkpoint, the first of which is written at step 0.
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
@@ -759,7 +780,7 @@ def train(args: Args) -> SimpleNamespace:
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 state = about | dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
                 state |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
-                save_checkpoint(run_dir, state, envs, log, rng, learner)
+                saved = save_checkpoint(run_dir, state, envs, log, rng, learner)
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
             if stopped or last:
@@ -787,22 +808,24 @@ def train(args: Args) -> SimpleNamespace:
 
             # Log; the transition of game i is agent step `step + i + 1`.
             for i in np.flatnonzero(terminations | truncations):
-                game = {k: v[i].item() for k, v in infos["final_info"]["episode"].items()}
-                figures = {"episodic_return": game["r"], "episodic_length": game["l"]}
+                game = infos["final_info"]["episode"]
+                returns.append(game["r"][i].item())
+                figures = {"episodic_return": returns[-1], "episodic_length": game["l"][i].item()}
                 log("charts", step + i + 1, "episodes.csv", **figures)
-                returns.append(game["r"])
             if crossings(step, n, args.log_frequency):
-                log("charts", step + n, SPS=log.progress(bar, step + n, returns), epsilon=epsilon)
+                sps = log.progress(bar, step + n, returns)
+                log("charts", step + n, SPS=sps, epsilon=epsilon)
                 if num_updates:
                     log("losses", step + n, td_loss=loss, q_values=q_values)
                     if not loss.isfinite():
                         raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")
         if stopped:
-            print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
+            what = "" if saved else ", which is NOT saved"
+            print(f"stopped at step {step}{what}: python {sys.argv[0]} --resume {run_dir} goes on")
         else:
             save_model(run_dir / "model.pt", q_network, args, step)
-            if not args.keep_checkpoint:
-                (run_dir / "checkpoint.npz").unlink(missing_ok=True)
+            for name in () if args.keep_checkpoint else ("checkpoint.npz", "checkpoint.part"):
+                (run_dir / name).unlink(missing_ok=True)
     return SimpleNamespace(**locals())
 
 
@@ -810,11 +833,10 @@ def play(args: Args) -> dict[str, float]:
     """--evaluate: one evaluation of a model; its videos go beside it."""
     check_args(args)
     videos = Path(args.evaluate).parent / "videos_play" if args.capture_video else None
-    num_actions = int(make_env(args).action_space.n)
     device = choose_device(args.device)
-    q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
-    load_model(args.evaluate, q_network, args)
     with contextlib.closing(make_env(args, False, videos)) as env:
+        q_network = QNetwork(int(env.action_space.n), choose_bf16(args, device)).to(device)
+        load_model(args.evaluate, q_network, args)
         figures = evaluate(q_network, env, args, args.seed)
     print(", ".join(f"{name} {value:g}" for name, value in figures.items()))
     return figures
@@ -832,6 +854,6 @@ if __name__ == "__main__":
             play(args)
         elif signals := train(args).stop:
             sys.exit(128 + min(signals))  # as a shell says it
-    except (BadInput, OSError) as error:
+    except BadInput as error:
         print(f"{Path(__file__).name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -3,7 +3,8 @@
     python benchmark/parts.py --threads 2
 
 One JSON line per setting, the median of several rounds. `games` is the wall-clock time of one
-agent step of one game when nothing is learned; `learner` is the learner's own processor time of it.
+agent step of one game when nothing is learned; `learner` is the learner's own processor time of it;
+`ale_vector_env` is the first for ale-py's own vector environment, which cannot save its games.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from ale_py.vector_env import AtariVectorEnv
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import dqn_atari  # noqa: E402
@@ -40,7 +42,7 @@ class Args:
     rounds: int = 7  # the median of them is printed
     updates: int = 30  # per round
     env_id: str = "PongNoFrameskip-v4"  # of the games
-    num_envs: tuple[int, ...] = (1, 8, 32)  # games side by side
+    num_envs: tuple[int, ...] = (1, 8, 32, 64)  # games side by side
 
 
 def median_ms(call, repeats: int, rounds: int) -> float:
@@ -91,6 +93,13 @@ def games(args: Args) -> None:
         cpu = (time.process_time() - cpu) / repeats / (args.rounds + 1) * 1e3
         dqn_atari.close_envs(envs)
         per_game = {"games_ms": round(ms / num_envs, 3), "learner_ms": round(cpu / num_envs, 3)}
+        ale = AtariVectorEnv(args.env_id.removesuffix("NoFrameskip-v4").lower(), num_envs)
+        ale.reset()
+        ms = median_ms(
+            lambda e=ale, r=rng, n=num_envs: e.step(r.integers(6, size=n)), repeats, args.rounds
+        )
+        ale.close()
+        per_game["ale_vector_env_ms"] = round(ms / num_envs, 3)
         print(json.dumps({"num_envs": num_envs, **per_game}), flush=True)
 
 

@@ -59,15 +59,19 @@ class Clock:
     """Sums the seconds spent in functions of a module or class, put in their place by `time`."""
 
     def __init__(self, wait):
-        self.wait, self.spent = wait, {}
+        self.wait, self.spent, self.inside = wait, {}, False
 
     def time(self, owner, name: str, part: str) -> None:
         function = getattr(owner, name)
 
         def timed(*args, **kwargs):
+            if self.inside:  # counted by its caller
+                return function(*args, **kwargs)
+            self.inside = True
             start = time.perf_counter()
             result = function(*args, **kwargs)
             self.wait()
+            self.inside = False
             self.spent[part] = self.spent.get(part, 0.0) + time.perf_counter() - start
             return result
 

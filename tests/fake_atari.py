@@ -112,8 +112,9 @@ class FakeAtaris:
         memory = multiprocessing.RawArray("B", num_games * LOG.itemsize)
         self.play, self.logs, self.made = play, np.frombuffer(memory, LOG), []
 
-    def make(self, env_id, frameskip, **kwargs):
+    def make(self, env_id, frameskip, repeat_action_probability, **kwargs):
         assert frameskip == 1, "the fake has no frame skip of its own"
+        assert repeat_action_probability == 0.0, "nor does it repeat actions"
         self.made.append((env_id, kwargs))
         return FakeAtari(self.play, self.logs, **kwargs)
 

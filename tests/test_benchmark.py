@@ -33,7 +33,7 @@ def test_speed_of_a_setting_has_rate_split_memory_and_machine():
 
 
 def test_speed_of_commands_counts_their_updates(tmp_path):
-    """Twice the same command: a ratio, and one update every 4 steps by the optimizer's own count."""
+    """Twice the same command: a ratio, and an update every 4 steps by the optimizer's own count."""
     flags = "--device cpu --num-envs 4 --learning-starts 100 --buffer-size 1000 --batch-size 4"
     counted = f"{sys.executable} benchmark/counted.py dqn_atari.py {flags}"
     command = counted + " --total-timesteps {steps} --run-dir {dir}"

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections import namedtuple
+from types import SimpleNamespace
 
 import ale_py
 import cv2
@@ -732,9 +733,38 @@ def test_a_seed_decides_the_game(script, env_id):
 
 @pytest.mark.parametrize("env_id, probability", [(PONG, 0.0), ("ALE/Pong-v5", 0.25)])
 def test_sticky_actions_are_those_of_the_id(script, env_id, probability):
-    """Pitfall 25."""
+    """Pitfall 25: drawn by the game, frame by frame, so that a checkpoint can hold them."""
     env = script.make_env(script.Args(env_id=env_id))
-    assert env.unwrapped.ale.getFloat("repeat_action_probability") == probability
+    assert env.sticky == probability
+    assert env.unwrapped.ale.getFloat("repeat_action_probability") == 0.0
+
+
+@pytest.mark.parametrize("env_id, probability", [(PONG, 0.0), ("ALE/Pong-v5", 0.25)])
+def test_a_sticky_frame_repeats_what_the_emulator_did_before(
+    monkeypatch, script, env_id, probability
+):
+    """After a change of action, frame k still has the old one with probability 0.25**k."""
+    fakes = FakeAtaris(Play())
+    monkeypatch.setattr(script.gym, "make", fakes.make)
+    env = script.make_env(script.Args(env_id=env_id, noop_max=0))
+    env.reset(seed=0)
+    for step in range(4_000):
+        env.step(1 + step % 2)
+    codes = fakes.rows(0)["action"].reshape(4_000, 4)
+    wanted = np.array(Play().actions)[1 + np.arange(4_000) % 2]
+    old = (codes != wanted[:, None]).mean(axis=0)
+    expected = probability ** np.arange(1, 5)
+    assert (np.abs(old - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4_000)).all()
+
+
+def test_the_first_screen_is_the_maximum_of_two_frames_like_every_other(monkeypatch, script):
+    """Of the last two no-ops, or of the reset and the only one; odd frames k show level 10 k."""
+    fakes = FakeAtaris(Play(screen=lambda at: 10 * at.frame if at.frame % 2 else 0))
+    monkeypatch.setattr(script.gym, "make", fakes.make)
+    for noops, level in ((1, 10), (2, 10), (3, 30), (4, 30)):
+        env = script.make_env(script.Args(env_id=PONG, noop_max=noops))
+        env.np_random = SimpleNamespace(integers=lambda low, high: high - 1)
+        assert (env.reset()[0][-1] == level).all()
 
 
 @pytest.mark.parametrize("env_id", [PONG, "ALE/Pong-v5"])

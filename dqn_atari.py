@@ -309,7 +309,8 @@ class ReplayBuffer:
         fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
         require(needed < 0.9 * free, f"{what}: type --buffer-size {fits} or less")
         shape = (self.rows, args.num_envs)
-        self.frames = torch.zeros((*shape, 84, 84), dtype=torch.uint8, device=device)
+        # Not zeroed, which takes seconds: what a stack lacks is masked by its age.
+        self.frames = torch.empty((*shape, 84, 84), dtype=torch.uint8, device=device)
         self.frames[0] = obs[:, -1]
         self.ages = torch.zeros(shape, dtype=torch.int64, device=device)
         self.actions = torch.zeros(shape, dtype=torch.int64, device=device)

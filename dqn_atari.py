@@ -23,10 +23,12 @@ Deviations from the paper by default, and the flag that restores it:
     target copy every 1,000 steps  --target-network-frequency 10000 (released), 40000 (printed)
     8 games share the network      --num-envs 1
     10 M agent steps               --total-timesteps 50000000
+    bfloat16 where AVX512 has it   --precision float32
 Without a flag: games run while the learner works, so an update does not see the step in flight; a
 game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
 the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
-padded first convolution, samples across the write head, 3 actions in Pong (today's emulator has 6).
+padded first convolution, samples across the write head, batches drawn 512 transitions at a time, 3
+actions in Pong (today's emulator has 6).
 """
 
 # --- Imports --------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ Deviations from the paper by default, and the flag that restores it:
 Without a flag: games run while the learner works, so an update does not see the step in flight; a
 game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
 the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
-padded first convolution, samples across the write head, batches drawn 512 transitions at a time, 3
-actions in Pong (today's emulator has 6).
+padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in
+Pong (today's emulator has 6).
 """
 
 # --- Imports --------------------------------------------------------------------------------------
@@ -165,10 +165,10 @@ class AtariGame(gym.Wrapper):
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
     agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds. A
-    screen is the per-pixel, per-colour maximum of its last two
-    frames, because sprites flicker [Nature M]. Seen are the last 4 screens as luminance, 84x84,
-    oldest first, zeros before the first of a game or life [Lua TransitionTable:171-212]. A lost
-    life ends the return to learn [Nature M], not the game: it is told beside `terminated`.
+    screen is the per-pixel, per-colour maximum of its last two frames, because sprites flicker
+    [Nature M]. Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the
+    first of a game or life [Lua TransitionTable:171-212]. A lost life ends the return to learn
+    [Nature M], not the game: it is told beside `terminated`.
     """
 
     def __init__(self, env, args: Args, training: bool):
@@ -222,9 +222,9 @@ class AtariGame(gym.Wrapper):
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
         ale = self.ale.cloneState(include_rng=True).serialize().hex()
-        about = {"lives": self.lives, "episode": self.episode, "held": self.held}
-        about |= {"rng": self.np_random.bit_generator.state}
-        return {"ale": ale, "obs": self.obs.tobytes().hex(), **about}
+        about = {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes().hex()}
+        about |= {"lives": self.lives, "episode": self.episode, "held": self.held}
+        return {"ale": ale, **about}
 
     @state.setter
     def state(self, state: dict):

@@ -24,7 +24,7 @@ LIBRARIES = {
     "filelock",
 }  # fmt: skip
 # 600 lines were the aim; exact resume, its guards and the CUDA graph take the rest.
-MAX_LINES, MAX_TRAIN, MAX_LOOP = 860, 150, 50
+MAX_LINES, MAX_TRAIN, MAX_LOOP = 865, 150, 50
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ Deviations from the paper by default, and the flag that restores it:
 Without a flag: games run while the learner works, so an update does not see the step in flight; a
 game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
 the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
-padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in
-Pong (today's emulator has 6).
+padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions
+in Pong (today's emulator has 6).
 """
 
 # --- Imports --------------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ class ReplayBuffer:
             free = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
         what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
         fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
-        require(needed < 0.9 * free, f"{what}: type --buffer-size {fits} or less")
+        require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
         shape = (self.rows, args.num_envs)
         # Not zeroed, which takes seconds: what a stack lacks is masked by its age.
         self.frames = torch.empty((*shape, 84, 84), dtype=torch.uint8, device=device)

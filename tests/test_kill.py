@@ -64,7 +64,7 @@ def facts(script, run_dir):
     """What had happened by the last checkpoint."""
     with script.open_checkpoint(run_dir) as (_, state):
         about = {name: state[name] for name in ("step", "num_updates", "num_syncs")}
-        full = state["t"] * 4 > 2000
+        full = state["step"] > 2000
         sizes = state["log"]["bytes"]
     return about | {
         "full": full,

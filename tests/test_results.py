@@ -55,14 +55,41 @@ def test_an_evaluation_is_quoted_and_its_weights_are_here(env_id, total, least, 
     assert (model["env_id"], model["step"]) == (env_id, total)
 
 
+def lines_of(name):
+    lines = (ROOT / "benchmark" / "results" / name).read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def test_the_speeds_are_quoted():
-    """Each rate and ratio of the measured commands."""
-    lines = (ROOT / "benchmark" / "results" / "speed_two_cores.jsonl").read_text().splitlines()
-    rates = [json.loads(line)["steps_per_second"] for line in lines]
-    for name in ("README.md", "benchmark/README.md"):
-        text = (ROOT / name).read_text()
-        assert all(f"| {rate:.0f} |" in text for rate in rates)
-        assert all(f"{rate / rates[-1]:.2f}" in text for rate in rates[:-1])
+    """Each rate of the measured commands, and its ratios to CleanRL and to stable-baselines3."""
+    rates = {
+        line["command"]: line["steps_per_second"] for line in lines_of("speed_two_cores.jsonl")
+    }
+    (cleanrl,) = (rate for command, rate in rates.items() if " cleanrl/" in command)
+    (sb3,) = (rate for command, rate in rates.items() if "sb3_dqn" in command)
+    assert len(rates) == 5
+    assert {line["updates_per_step"] for line in lines_of("speed_two_cores.jsonl")} == {0.25}
+    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    for rate in rates.values():
+        ratios = f"{rate / cleanrl:.2f} | {rate / sb3:.2f} |"
+        assert f"| {rate:.0f} | {ratios}" in readme
+        assert f"| 0.25 | {ratios}" in more
+
+
+def test_the_memory_is_quoted_and_flat():
+    """At most 8.5 GB with a full replay, and within 1 % over 200,000 steps."""
+    full = [x["pss_gb"] for x in lines_of("memory.jsonl") if x["step"] >= 1_000_000]
+    assert len(full) >= 5 and max(full) < 8.5 and max(full) < 1.01 * min(full)
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    assert f"{min(full):.2f} and {max(full):.2f} GB" in text
+
+
+def test_more_games_learn_as_well_on_catch():
+    """The default of 8 is not below 1 game by more than the seeds of 1 game differ."""
+    areas = {}
+    for line in lines_of("num_envs_catch.jsonl"):
+        areas.setdefault(line["num_envs"], []).append(line["all"])
+    assert np.mean(areas[8]) >= np.mean(areas[1]) - np.std(areas[1])
 
 
 def test_the_script_quotes_its_measurement(script):

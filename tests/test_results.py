@@ -85,7 +85,7 @@ def test_the_memory_is_quoted_and_flat():
 
 
 def test_more_games_learn_as_well_on_catch():
-    """The default of 8 is not below 1 game by more than the seeds of 1 game differ."""
+    """The default of 8 games is not below 1 game by more than the seeds of 1 game differ."""
     areas = {}
     for line in lines_of("num_envs_catch.jsonl"):
         areas.setdefault(line["num_envs"], []).append(line["all"])

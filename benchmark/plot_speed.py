@@ -32,7 +32,7 @@ if __name__ == "__main__":
     axes.set_xscale("log", base=2)
     games = sorted({x["num_envs"] for x in lines})
     axes.set_xticks(games, [str(n) for n in games])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(x["steps_per_second"] for x in lines))
     axes.set_xlabel("games side by side (num_envs)")
     axes.set_ylabel("agent steps per second")
     axes.set_title(

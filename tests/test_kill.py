@@ -25,7 +25,10 @@ def start(script, run_dir, *flags):
     """A process group of its own, as a shell or a cluster starts it."""
     command = [sys.executable, script.__file__, *flags]
     output = open(f"{run_dir}.out", "a")
-    return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    one_thread = dict(os.environ, OMP_NUM_THREADS="1")  # spinning threads crawl on a busy machine
+    return subprocess.Popen(
+        command, stdout=output, stderr=output, start_new_session=True, env=one_thread
+    )
 
 
 def wait_for(condition, process, seconds=120):

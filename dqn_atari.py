@@ -386,7 +386,7 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
-        x = obs.to(torch.float32, memory_format=torch.channels_last) / 255.0
+        x = obs.contiguous(memory_format=torch.channels_last) / 255.0
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             return self.network(x).float()
 
@@ -410,7 +410,7 @@ class RMSProp(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 g, g2 = self.state[p]["g"], self.state[p]["g2"]
-                g.mul_(0.95).add_(p.grad, alpha=0.05)
+                g.lerp_(p.grad, 0.05)
                 g2.mul_(0.95).addcmul_(p.grad, p.grad, value=0.05)
                 p.addcdiv_(p.grad, (g2 - g * g + group["eps"]).sqrt_(), value=-group["lr"])
 

@@ -1,0 +1,840 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["torch==2.13.0", "gymnasium>=1.2,<2", "ale-py>=0.11.2", "numpy", "tyro>=0.9",
+#   "tensorboard", "opencv-python-headless", "tqdm", "filelock"]
+# ///
+"""DQN for Atari as in Mnih et al. 2013, the workshop paper, in one file.
+
+    python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4
+    python dqn_atari_2013.py --resume runs/...
+    python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4 --evaluate runs/.../model.pt
+
+References, as tags below: [NIPS s5], [NIPS A1] are section 5 and Algorithm 1 of Mnih et al.,
+"Playing Atari with Deep Reinforcement Learning", arXiv 1312.5602 (2013); [Nature M], [Nature T1]
+are Methods, Extended Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of
+google-deepmind/dqn at 9d9b1d1, [alewrap FILE] google-deepmind/alewrap at 5d52649, the code of 2015.
+
+Not printed in [NIPS], so chosen here ("ours"), where possible as the authors did in 2015: gamma,
+learning rate and constants of RMSProp, steps before learning, initialisation, the resize filter,
+84 of the 110 rows, zeros before a game's first frame, truncation at 108,000 frames. The paper says
+nothing of lost lives and no-ops: a lost life ends nothing here, which 2015 found worth a rule, and
+each game starts at the same frame, so that only exploration tells two games apart. Space Invaders
+needs --frame-skip 3, else its lasers are never seen [NIPS s5]. "10 M frames" is taken as agent
+steps. Deviations: 8 games share the network (--num-envs 1), bfloat16 where AVX512 has it
+(--precision float32), an update does not see the step in flight.
+"""
+
+# --- Imports --------------------------------------------------------------------------------------
+import contextlib
+import difflib
+import functools
+import hashlib
+import json
+import multiprocessing.connection
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
+import time
+import zipfile
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+import ale_py
+import cv2
+import filelock
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import tyro
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer import event_file_writer
+from tqdm import tqdm
+
+gym.register_envs(ale_py)
+SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
+
+
+# --- Args -----------------------------------------------------------------------------------------
+# One unit everywhere: the agent step, one action chosen in one game, 4 emulator frames. [Nature]
+# prints it as "frame": its 50 M frames are 38 days of play, 200 M of the emulator's.
+@dataclass
+class Args:
+    env_id: str = "BreakoutNoFrameskip-v4"  # any Atari id without frame skip, or ALE/X-v5 (sticky)
+    seed: int = 1  # of network, exploration and replay; game i has seed + i
+    total_timesteps: int = 10_000_000  # agent steps of all games together [NIPS s5]
+    exp_name: str = "dqn_atari_2013"  # part of the run directory's name
+    run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # bf16 if AVX512 has it
+    torch_deterministic: bool = True  # cuDNN's deterministic kernels: equal seeds, equal weights
+    log_frequency: int = 1_000  # agent steps between points of the curves
+    checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
+    keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
+    resume: str | None = None  # continue the run in this directory, exactly
+    capture_video: bool = False  # mp4 of whole games: number 0, 1, 8, 27, ... 1000, 2000, ...
+    init_from: str | None = None  # start from the weights in this model.pt
+
+    evaluate: str | None = None  # do not train: play with the weights in this model.pt
+    render_mode: Literal["human"] | None = None  # human: --evaluate in a window
+    eval_frequency: int = 50_000  # agent steps between evaluations; 0: none [NIPS s5.1]
+    eval_steps: int = 10_000  # agent steps of an evaluation; its last game is finished [NIPS s5.1]
+    eval_epsilon: float = 0.05  # exploration in an evaluation [NIPS s5.3]
+    eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
+
+    num_envs: int = 8  # games stepped together; 1 is the paper's setting
+    frame_skip: int = 4  # emulator frames per agent step; 3 in Space Invaders [NIPS s5]
+    noop_max: int = 0  # a game starts with 1 to this many no-op frames (Nature: 30)
+    life_loss_terminal: bool = False  # a lost life ends the return that is learned (Nature: True)
+
+    buffer_size: int = 1_000_000  # transitions, 7,056 bytes each [NIPS s5]
+    learning_starts: int = 50_000  # agent steps before the first update; ours, Nature's
+    train_frequency: int = 1  # agent steps per update [NIPS A1]
+    batch_size: int = 32  # transitions per update [NIPS s5]
+    gamma: float = 0.99  # discount; ours, Nature's
+    learning_rate: float = 2.5e-4  # of RMSProp; ours, Nature's
+    start_e: float = 1.0  # epsilon at the start [NIPS s5]
+    end_e: float = 0.1  # epsilon at the end of its fall [NIPS s5]
+    exploration_steps: int = 1_000_000  # agent steps of its fall [NIPS s5]
+
+
+class BadInput(ValueError):
+    """What was typed cannot work; the message is one line that says what to type instead."""
+
+
+def require(good: object, message: str) -> None:
+    if not good:
+        raise BadInput(message)
+
+
+def check_args(args: Args) -> None:
+    """Refuse what can be seen not to work, before there is any process or file."""
+    atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
+    odd = [k for k, v in atari.items() if v.get("obs_type", "rgb") != "rgb" or v.get("continuous")]
+    games = [k for k, v in atari.items() if "ALE/" in k or v.get("frameskip") == 1]
+    games = [k for k in games if k not in odd]
+    near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
+    what = "no Atari id with pixels, discrete actions and no frame skip of its own"
+    require(args.env_id in games, f"{args.env_id} is {what}: type --env-id {near}")
+    fractions = ("start_e", "end_e", "eval_epsilon", "gamma")
+    may_be_0 = ("seed", "noop_max", "checkpoint_frequency", *fractions)
+    for name, value in vars(args).items():
+        flag, default = f"--{name.replace('_', '-')}", getattr(Args, name)
+        if type(value) in (int, float):
+            fine = value > 0 or value == 0 and (name in may_be_0 or default == 0)
+            fine = fine and (value <= 1 or name not in fractions)
+            require(fine, f"{flag} {value} cannot be: type {flag} {default}")
+    moviepy = not args.capture_video or util.find_spec("moviepy")
+    require(moviepy, "--capture-video needs one more package: type pip install moviepy")
+    for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
+        more = -(-value // args.num_envs) * args.num_envs
+        require(value == more, f"{value} is no multiple of --num-envs: type --{flag} {more}")
+    least = args.batch_size + 4 * args.num_envs
+    require(args.buffer_size >= least, f"no batch fits: type --buffer-size {least} or more")
+    require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
+    watched = not args.render_mode or args.evaluate and not args.capture_video
+    require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
+    require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
+    taken = not args.resume and os.path.exists(args.run_dir or "")
+    require(not taken, f"{args.run_dir} exists: type another path, or --resume {args.run_dir}")
+
+
+# --- Environment ----------------------------------------------------------------------------------
+class AtariGame(gym.Wrapper):
+    """A game as the agent plays and sees it; rewards as the game gives them.
+
+    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
+    agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
+    ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds. A
+    screen is a step's last frame. Seen are the last 4 screens as luminance, 84x84, oldest first,
+    zeros before the first of a game or life [Lua TransitionTable:171-212]. A lost life can end the
+    return to learn [Nature M], not the game: it is told beside `terminated`.
+    """
+
+    def __init__(self, env, args: Args, training: bool):
+        super().__init__(env)
+        self.args, self.training, self.ale = args, training, self.unwrapped.ale
+        self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
+        self.actions = self.ale.getMinimalActionSet()
+        self.obs = np.zeros((4, 84, 84), np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
+
+    def reset(self, **kwargs):
+        self.screen, noop_max = self.env.reset(**kwargs)[0], self.args.noop_max
+        for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
+            self.screen, _, terminated, truncated, _ = self.env.step(0)
+            if terminated or truncated:
+                self.screen = self.env.reset()[0]
+        self.lives, self.episode, self.held = self.ale.lives(), {"r": 0.0, "l": 0}, 0
+        return self._observe(first=True), {"life_lost": False}
+
+    def step(self, action):
+        reward = 0.0
+        for _ in range(self.args.frame_skip):
+            if not self.sticky or self.np_random.random() >= self.sticky:
+                self.held = int(action)
+            # Past env.step, which would fetch and wrap a screen of every frame.
+            reward += self.ale.act(self.actions[self.held])
+            if self.ale.game_over():
+                break
+        self.screen = self.ale.getScreenRGB()
+        lives, self.lives = self.lives, self.ale.lives()
+        life_lost = self.training and self.args.life_loss_terminal and self.lives < lives
+        self.episode = {"r": self.episode["r"] + reward, "l": self.episode["l"] + 1}
+        over, truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
+        info = {"life_lost": life_lost} | ({"episode": self.episode} if over or truncated else {})
+        return self._observe(life_lost), reward, over, truncated, info
+
+    def _observe(self, first):
+        # 110x84, of which 84x84 on the playing area are kept [NIPS s4.1]: rows 18 to 101 hold
+        # Breakout's ball and paddle and all of Pong's field; deep_q_rl keeps the same.
+        gray = cv2.cvtColor(self.screen, cv2.COLOR_RGB2GRAY)
+        self.obs[:-1] = 0 if first else self.obs[1:]
+        self.obs[-1] = cv2.resize(gray, (84, 110), interpolation=cv2.INTER_AREA)[18:102]
+        return self.obs.copy()
+
+    def render(self):
+        return self.screen
+
+    @property
+    def state(self) -> dict:
+        """Everything its future depends on, in the words of JSON."""
+        ale = self.ale.cloneState(include_rng=True).serialize().hex()
+        about = {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes().hex()}
+        about |= {"lives": self.lives, "episode": self.episode, "held": self.held}
+        return {"ale": ale, **about}
+
+    @state.setter
+    def state(self, state: dict):
+        # An emulator's state lacks a part that its first frame sets (ale-py 0.12, seen in Qbert).
+        self.env.step(0)
+        self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
+        self.np_random.bit_generator.state = state["rng"]
+        self.lives, self.episode, self.held = state["lives"], state["episode"], state["held"]
+        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
+
+
+def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
+    """One game with its wrappers. Unless training, lives do not count and eval_max_frames ends it.
+
+    Videos, 15 agent steps a second, are of its games 0, 1, 8, 27, ... 1000, 2000, ...
+    """
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    if multiprocessing.parent_process():  # in a game's own process
+        for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
+            signal.signal(number, signal.SIG_IGN)
+        cv2.setNumThreads(1)  # frames are small and games many
+        gym.logger.min_level = gym.logger.ERROR  # the folder of the videos is there already
+    kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
+    render_mode = "rgb_array" if videos else None if training else args.render_mode
+    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
+    env = gym.make(args.env_id, **kwargs)
+    env = AtariGame(env, args, training)
+    return gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
+
+
+def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:
+    """num_envs games, each in a process of its own, because single ALE games hold the GIL.
+
+    A game that ends starts again within the same step; the observation is then the new game's
+    first and infos["final_info"] the old one's last. Game 0 is the one of the videos.
+    """
+    makers = [functools.partial(make_env, args, True, videos)]
+    makers += [functools.partial(make_env, args)] * (args.num_envs - 1)
+    context = "fork" if sys.platform == "linux" else "spawn"
+    same_step = gym.vector.AutoresetMode.SAME_STEP
+    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
+
+
+def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
+    """At once; envs.close() would wait for a process that has died. Says if that was the error."""
+    if lost := isinstance(error, (EOFError, ConnectionError)):  # it has no exit code yet
+        multiprocessing.connection.wait([process.sentinel for process in envs.processes], 5)
+    codes = {i: process.exitcode for i, process in enumerate(envs.processes)}
+    for process in envs.processes:
+        process.kill()
+        process.join()
+    envs.closed = True
+    died = [f"game {i} (exit code {code})" for i, code in codes.items() if code is not None]
+    if lost and died:
+        why = "-9 is a kill, often for lack of memory: --resume continues from the last checkpoint"
+        raise RuntimeError(f"a process died: {', '.join(died)}; {why}") from error
+
+
+# --- Replay buffer --------------------------------------------------------------------------------
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A copy; on CUDA by way of pinned memory, for which the learner does not wait."""
+    if device.type == "cuda":
+        return torch.from_numpy(array).pin_memory().to(device, non_blocking=True)
+    return torch.tensor(array, device=device)
+
+
+class ReplayBuffer:
+    """The last buffer_size frames and what followed, on the learner's device: 7.06 GB for 1 M.
+
+    Row t holds of each game the newest frame of observation t, the number of frames before it in
+    its life, and what followed: action, reward, end. Stacks are put together when sampled.
+    """
+
+    def __init__(self, args: Args, obs: torch.Tensor):
+        """obs: the games' first observations, (num_envs, 4, 84, 84) uint8, on the device."""
+        self.num_envs, self.batch_size, device = args.num_envs, args.batch_size, obs.device
+        self.rows = args.buffer_size // args.num_envs
+        needed, free, meminfo = args.buffer_size * 84 * 84, float("inf"), Path("/proc/meminfo")
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+        elif meminfo.exists():
+            free = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
+        what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
+        fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
+        require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
+        shape = (self.rows, args.num_envs)
+        # Not zeroed, which takes seconds: what a stack lacks is masked by its age.
+        self.frames = torch.empty((*shape, 84, 84), dtype=torch.uint8, device=device)
+        self.frames[0] = obs[:, -1]
+        self.ages = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.actions = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.rewards = torch.zeros(shape, device=device)
+        self.terminations = torch.zeros(shape, device=device)
+        self.truncations = torch.zeros(shape, dtype=torch.bool, device=device)
+        self.t = 0  # rows complete since the start; row t has only its frame and age
+        self.newest = torch.zeros((), dtype=torch.int64, device=device)  # t, where a graph sees it
+        self.window = torch.arange(-3, 2, device=device)  # rows of s and s', seen from t
+        self.generator = torch.Generator(device).manual_seed(args.seed)
+
+    def add(self, actions, rewards, terminations, truncations, next_obs):
+        """What followed the newest observations, numpy (num_envs,), and the next, on the device."""
+        row, next_row = self.t % self.rows, (self.t + 1) % self.rows
+        followed = np.stack([actions, rewards, terminations, truncations]).astype(np.float32)
+        a, r, terminations, truncations = to_device(followed, self.frames.device)
+        self.actions[row], self.rewards[row], self.terminations[row] = a, r, terminations
+        self.truncations[row] = truncations > terminations
+        self.ages[next_row] = (self.ages[row] + 1) * (terminations + truncations == 0)
+        self.frames[next_row] = next_obs[:, -1]
+        self.t += 1
+        self.newest += 1
+
+    def sample(self):
+        """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
+        last (batch, 4, 84, 84) uint8, actions int64, else float32. Where terminations is 1,
+        next_obs means nothing.
+
+        The newest complete row is t - 1; row t is a frame without an action, which has overwritten
+        the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
+        transition cut by truncation is followed by another game, so of 32 candidates the first
+        sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
+        """
+        oldest, device = (self.newest - self.rows + 4).clamp(min=0), self.frames.device
+        count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
+        bits = torch.randint(2**30, size, generator=self.generator, device=device)
+        # count is on the device, so no bound for randint; float32 torch.rand has only 24 bits.
+        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)
+        rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
+        sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
+        rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
+        frames = self.frames[(rows + self.window) % self.rows, games]  # (batch, 5, 84, 84)
+        frames *= (self.ages[rows, games] >= -self.window)[:, :, None, None]  # as in AtariGame
+        index = rows.squeeze(1), games.squeeze(1)
+        followed = self.actions[index], self.rewards[index], self.terminations[index]
+        return frames[:, :4], *followed, frames[:, 1:]
+
+
+# --- Q-network ------------------------------------------------------------------------------------
+class QNetwork(nn.Module):
+    """The network of [NIPS s4.1], 677,172 parameters for 4 actions.
+
+    torch's initialisation is the released code's too: uniform within +-1/sqrt(fan_in), biases also.
+    """
+
+    def __init__(self, num_actions: int, bf16: bool = False):
+        super().__init__()
+        self.num_actions, self.bf16 = num_actions, bf16
+        self.network = nn.Sequential(
+            nn.Conv2d(4, 16, 8, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 4, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2592, 256),
+            nn.ReLU(),
+            nn.Linear(256, num_actions),
+        ).to(memory_format=torch.channels_last)  # faster, see benchmark/README.md
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
+        x = obs.contiguous(memory_format=torch.channels_last) / 255.0
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network(x).float()
+
+
+# --- Learning -------------------------------------------------------------------------------------
+class RMSProp(torch.optim.Optimizer):
+    """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
+
+    0.01 stands inside the root and belongs to gradients summed over the batch; our loss is a
+    mean, so it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
+    it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
+    """
+
+    def __init__(self, parameters, lr, batch_size):
+        super().__init__(parameters, dict(lr=lr, eps=0.01 / batch_size**2))
+        for p in self.param_groups[0]["params"]:
+            self.state[p] = {"g": torch.zeros_like(p), "g2": torch.zeros_like(p)}
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                g, g2 = self.state[p]["g"], self.state[p]["g2"]
+                g.lerp_(p.grad, 0.05)
+                g2.mul_(0.95).addcmul_(p.grad, p.grad, value=0.05)
+                p.addcdiv_(p.grad, (g2 - g * g + group["eps"]).sqrt_(), value=-group["lr"])
+
+
+def choose_device(name: str) -> torch.device:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    return torch.device(name if name != "auto" else "cuda" if cuda else "mps" if mps else "cpu")
+
+
+def choose_bf16(args: Args, device: torch.device) -> bool:
+    """Also sets TF32 off, which cuDNN has on by default, unless asked for."""
+    torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    fit = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return args.precision == "bf16" or args.precision == "auto" and fit
+
+
+def linear_schedule(args: Args, step: int) -> float:
+    """Epsilon at an agent step; it falls from the first one on [NIPS s5]."""
+    fallen = min(step / args.exploration_steps, 1.0)
+    return args.start_e + (args.end_e - args.start_e) * fallen
+
+
+def crossings(step: int, n: int, period: int) -> int:
+    """Multiples of `period` in (step, step + n], none for period 0: exact for any num_envs."""
+    return (step + n) // period - step // period if period else 0
+
+
+def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarray:
+    """Epsilon-greedy actions (num_envs,) int64 from one forward pass [Nature A1]."""
+    actions = rng.integers(q_network.num_actions, size=len(obs))
+    explore = rng.random(len(obs)) < epsilon
+    if not explore.all():
+        with torch.no_grad():
+            greedy = q_network(obs).argmax(dim=1).cpu().numpy()
+        actions = np.where(explore, actions, greedy)
+    return actions
+
+
+def td_loss(q_network, batch, args: Args):
+    """The mean of half the squared error, so that its slope is the error, and Q(s, a) (batch,)."""
+    obs, actions, rewards, terminations, next_obs = batch
+    with torch.no_grad():
+        q_next = q_network(next_obs).max(dim=1).values  # [NIPS A1]
+        td_target = rewards + args.gamma * q_next * (1.0 - terminations)
+    q_values = q_network(obs).gather(1, actions[:, None]).squeeze(1)
+    return 0.5 * F.mse_loss(q_values, td_target), q_values
+
+
+def update(q_network, optimizer, rb: ReplayBuffer, args: Args):
+    """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device."""
+    loss, q_values = td_loss(q_network, rb.sample(), args)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach(), q_values.detach().mean()
+
+
+def tensors_of(q_network, optimizer, rb=None) -> dict[str, torch.Tensor]:
+    """What learning changes, by name, to read and to copy into. Of the replay the rows in use, in
+    blocks, so that loading needs little more memory; saving from a GPU needs it all on the host."""
+    tensors = {f"q_network.{k}": x for k, x in q_network.state_dict().items()}
+    for i, moments in enumerate(optimizer.state.values()):
+        tensors |= {f"optimizer.{i}.{k}": x for k, x in moments.items()}
+    if rb:
+        for name in ("frames", "ages", "actions", "rewards", "terminations", "truncations"):
+            blocks = getattr(rb, name)[: rb.t + 1].split(1 + 20_000 // rb.num_envs)
+            tensors |= {f"rb.{name}.{i}": x for i, x in enumerate(blocks)}
+        tensors |= {"rb.newest": rb.newest}
+    return tensors
+
+
+class CapturedUpdate:
+    """`update` as one CUDA graph: the same kernels and numbers, one launch for all of them.
+
+    A graph repeats what was recorded. So what changes is on the device, the replay's size too, and
+    nothing in it waits for the host. Rehearsals on its stream come first, because libraries set
+    themselves up in their first calls; they learn, and what they changed is put back.
+    """
+
+    def __init__(self, q_network, optimizer, rb: ReplayBuffer, args: Args):
+        learner = q_network, optimizer, rb, args
+        tensors = tensors_of(q_network, optimizer)
+        before, draws = [x.clone() for x in tensors.values()], rb.generator.get_state()
+        self.graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        self.graph.register_generator_state(rb.generator)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                update(*learner)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(self.graph, stream=stream):
+            self.loss_and_q_values = update(*learner)
+        for x, old in zip(tensors.values(), before, strict=True):
+            x.copy_(old)
+        rb.generator.set_state(draws)
+
+    def __call__(self):
+        self.graph.replay()
+        return self.loss_and_q_values
+
+
+def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
+    """Returns of whole games in turn, game k from seed + k, until eval_steps are over [NIPS s5.1];
+    None if `stop` gets an entry before."""
+    device, rng, returns = next(q_network.parameters()).device, np.random.default_rng(seed), []
+    steps = 0
+    while steps < args.eval_steps:
+        (obs, _), info = env.reset(seed=seed + len(returns)), {}
+        while "episode" not in info:
+            if stop:
+                return None
+            action = act(q_network, to_device(obs[None], device), args.eval_epsilon, rng)
+            obs, _, _, _, info = env.step(action[0])
+        returns.append(info["episode"]["r"])
+        steps += info["episode"]["l"]
+    figures = {"mean": np.mean(returns), "std": np.std(returns)}
+    figures |= {"min": min(returns), "max": max(returns)}
+    return {"games": len(returns)} | {name: float(value) for name, value in figures.items()}
+
+
+def held_out_states(env, args: Args) -> np.ndarray:
+    """500 states of a random policy, (500, 4, 84, 84) uint8, every tenth of its own game: the mean
+    over them of max Q tells of progress with less noise than scores [NIPS s5.1]. Number: ours."""
+    rng, states, over = np.random.default_rng(args.seed), [], True
+    for step in range(5_000):
+        if over:
+            obs, _ = env.reset(seed=args.seed + 20_000 + step)
+        if step % 10 == 0:
+            states.append(obs)
+        obs, _, terminated, truncated, _ = env.step(rng.integers(env.action_space.n))
+        over = terminated or truncated
+    return np.stack(states)
+
+
+# --- Training -------------------------------------------------------------------------------------
+class Log:
+    """TensorBoard curves and, where a file is named, its rows. Steps are agent steps."""
+
+    def __init__(self, run_dir: Path, args: Args, step: int, kept: dict | None):
+        """kept: what `position` said at a checkpoint; what was written later is cut off."""
+        self.run_dir, self.args, self.start_time = run_dir, args, time.time()
+        self.last_step, self.last_time = step, time.time()
+        if kept:
+            self.start_time -= kept["seconds"]
+            for file in self.files():
+                os.truncate(file, min(kept["bytes"].get(file.name, 0), file.stat().st_size))
+        self.events = event_file_writer.EventFileWriter(str(run_dir), flush_secs=20)
+        if not kept:
+            flags = hparams_pb({name: str(value) for name, value in vars(args).items()})
+            self.events.add_event(Event(wall_time=time.time(), summary=flags))
+
+    def files(self) -> list[Path]:
+        tables = [self.run_dir / "episodes.csv", self.run_dir / "eval.csv"]
+        return [path for path in tables if path.exists()] + [*self.run_dir.glob("events.*")]
+
+    def position(self) -> dict:
+        self.events.flush()
+        sizes = {file.name: file.stat().st_size for file in self.files()}
+        return {"seconds": time.time() - self.start_time, "bytes": sizes}
+
+    def progress(self, bar: tqdm, step: int, returns: list[float]) -> float:
+        """Steps per second since the last call; also shown, in lines where there is no terminal."""
+        now, left = time.time(), self.args.total_timesteps - step
+        sps = (step - self.last_step) / (now - self.last_time)
+        self.last_step, self.last_time = step, now
+        status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
+        bar.set_postfix_str(status)
+        if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
+            print(f"step {step}: {status}, {left / sps / 3600:.2f} h left", flush=True)
+        return sps
+
+    def __call__(self, group: str, step: int, file: str | None = None, **values: float) -> None:
+        for name, value in values.items():
+            point = scalar_pb(f"{group}/{name}", float(value))
+            self.events.add_event(Event(wall_time=time.time(), step=step, summary=point))
+        if file:
+            columns = {"step": step, "frames": step * self.args.frame_skip, **values}
+            columns["seconds"] = f"{time.time() - self.start_time:.1f}"
+            with open(self.run_dir / file, "a") as rows:
+                if rows.tell() == 0:
+                    print(*columns, sep=",", file=rows)
+                print(*columns.values(), sep=",", file=rows)
+
+
+def machine(device: torch.device) -> dict:
+    """What a result must say: hardware, versions, script."""
+    about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else str(device)}
+    about |= {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
+    about |= {"platform": platform.platform(), "python": platform.python_version()}
+    about |= {module.__name__: str(module.__version__) for module in (torch, gym, ale_py, np, cv2)}
+    return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
+
+
+def save_model(path: Path, q_network: QNetwork, args: Args, step: int) -> None:
+    """Weights and what they belong to; an old file stays until the new one is whole."""
+    about = {"script": "2013", "env_id": args.env_id, "num_actions": q_network.num_actions}
+    torch.save({**about, "step": step, "weights": q_network.state_dict()}, f"{path}.part")
+    os.replace(f"{path}.part", path)
+
+
+def load_model(path: str, q_network: QNetwork, args: Args) -> None:
+    """Weights into q_network; refuses a damaged file and those of another game or network."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            require(not archive.testzip(), "damaged")  # torch.load ignores checksums
+        model = torch.load(path, map_location="cpu", weights_only=True)
+        if (env_id := model["env_id"]) == args.env_id:
+            q_network.load_state_dict(model["weights"])
+    except Exception as error:
+        raise BadInput(f"{path} holds no such network: type the path of a model.pt") from error
+    require(env_id == args.env_id, f"{path} plays {env_id}: type --env-id {env_id}")
+
+
+def save_checkpoint(run_dir: Path, state: dict, envs, log: Log, rng, learner) -> bool:
+    """All that the future depends on, as arrays and JSON. The one before stays until this one is
+    whole and on the disk, and if there is no room for it: then False."""
+    start_time, rb, part = time.time(), learner[-1], run_dir / "checkpoint.part"
+    state |= {"draws": rb.generator.get_state().tolist(), "log": log.position()}
+    state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
+    arrays = {name: x.cpu().numpy() for name, x in tensors_of(*learner).items()}
+    if not all(np.isfinite(x).all() for name, x in arrays.items() if "q_network" in name):
+        raise RuntimeError(f"weights are not finite at step {state['step']}")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, state=json.dumps(state), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, run_dir / "checkpoint.npz")
+        if os.name == "posix":
+            directory = os.open(run_dir, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        tqdm.write(f"step {state['step']}: NO checkpoint, the one before stays: {error}")
+        return False
+    size, seconds = (run_dir / "checkpoint.npz").stat().st_size, time.time() - start_time
+    tqdm.write(f"step {state['step']}: checkpoint of {size / 1e9:.2f} GB in {seconds:.1f} s")
+    return True
+
+
+@contextlib.contextmanager
+def open_checkpoint(run_dir: str):
+    """Its arrays, whose checksums are compared as they are read, and state. Nothing is executed;
+    what is wrong with the file is one line."""
+    path = Path(run_dir, "checkpoint.npz")
+    there = path.exists() and path.stat().st_size
+    require(there, f"no {path}: type the directory of an unfinished run, or start again")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            state = json.loads(str(arrays["state"]))
+            require(state["script"] == "dqn_atari_2013 1", "of another script")
+            yield arrays, state
+    except (ConnectionError, torch.OutOfMemoryError):
+        raise  # no fault of the file
+    except (OSError, RuntimeError, TypeError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        raise BadInput(f"cannot resume from {path}: {error}") from error
+
+
+def restore(arrays, state: dict, about: dict, envs, rng, learner) -> None:
+    """The other half of save_checkpoint; of the arguments only a few may have changed."""
+    free = ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
+    for name, was in state["args"].items():
+        flag, same = f"--{name.replace('_', '-')}", about["args"][name] == was
+        require(same or name in free, f"the run has {flag} {was}: leave {flag} out")
+    done, total, rb = state["step"], about["args"]["total_timesteps"], learner[-1]
+    require(done <= total, f"{done} steps are done: type --total-timesteps {done} or more")
+    same_kind = len(state["draws"]) == len(rb.generator.get_state())
+    require(same_kind, f"it ran on {state['machine']['device']} and can only go on there")
+    rb.t = done // rb.num_envs
+    for name, x in tensors_of(*learner).items():
+        saved = torch.from_numpy(arrays[name])
+        require(saved.shape == x.shape, f"{name} has another shape")
+        x.copy_(saved)
+    rb.generator.set_state(torch.tensor(state["draws"], dtype=torch.uint8))
+    rng.bit_generator.state = state["rng"]
+    envs.set_attr("state", state["games"])
+    was, now = state["machine"], about["machine"]
+    if other := [f"{k} {was[k]} is now {now[k]}" for k in now if now[k] != was[k]]:
+        print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
+
+
+def train(args: Args) -> SimpleNamespace:
+    """Algorithm 1 of [NIPS]; returns the state at its end, all local names."""
+    check_args(args)
+    name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
+    run_dir = Path(args.resume or args.run_dir or f"runs/{name}")
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
+        if not args.resume:
+            try:
+                run_dir.mkdir(parents=True)
+            except OSError as error:
+                raise BadInput(f"cannot make {run_dir}: {error}: type another --run-dir") from error
+            undo.callback(shutil.rmtree, run_dir)  # what is refused leaves nothing behind
+        stop = {}  # the signals that came
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:  # stop[number] = the frame it came in
+                stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
+        # Processes first: later they would inherit thread pools, a CUDA context and the lock.
+        videos = (run_dir / "videos") if args.capture_video else None
+        envs = make_envs(args, videos)
+        stack.push(functools.partial(close_envs, envs))
+        try:
+            stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0))
+        except filelock.Timeout as error:
+            raise BadInput(f"another process is training in {run_dir}") from error
+        obs, _ = envs.reset(seed=args.seed)
+        num_actions = int(envs.single_action_space.n)
+        device, rng = choose_device(args.device), np.random.default_rng(args.seed)
+        torch.backends.cudnn.deterministic = args.torch_deterministic
+        torch.manual_seed(args.seed)
+        bf16 = choose_bf16(args, device)
+        q_network = QNetwork(num_actions, bf16).to(device)
+        if args.init_from and not args.resume:
+            load_model(args.init_from, q_network, args)
+        optimizer = RMSProp(q_network.parameters(), args.learning_rate, args.batch_size)
+        obs = to_device(obs, device)
+        rb = ReplayBuffer(args, obs)
+        learner = q_network, optimizer, rb
+        disk = shutil.disk_usage(run_dir).free / 1e9 if args.checkpoint_frequency else np.inf
+        needed = 2 * rb.frames.nbytes / 1e9
+        what = f"two checkpoints can need {needed:.2f} GB, {run_dir} has {disk:.2f} GB"
+        require(disk > needed or args.resume, f"{what}: type --checkpoint-frequency 0")
+        step, num_updates, returns, kept = 0, 0, [], None
+        loss = q_values = torch.zeros((), device=device)
+        about = {"script": "dqn_atari_2013 1", "args": vars(args), "machine": machine(device)}
+        if args.resume:
+            with open_checkpoint(run_dir) as (arrays, state):
+                restore(arrays, state, about, envs, rng, learner)
+            step, num_updates = state["step"], state["num_updates"]
+            returns, kept = state["returns"], state["log"]
+            loss, q_values = torch.tensor(state["loss"]), torch.tensor(state["q_values"])
+            obs = to_device(np.stack(envs.get_attr("obs")), device)
+        learn = functools.partial(update, *learner, args)
+        if device.type == "cuda":
+            learn = CapturedUpdate(*learner, args)
+
+        undo.pop_all()  # now the run directory stays
+        (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
+        (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
+        machine_and_command = about["machine"] | {"command": sys.argv}
+        (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
+        log = Log(run_dir, args, step, kept)
+        stack.callback(log.events.close)
+        if args.eval_frequency:
+            eval_env = make_env(args, False, videos and run_dir / "eval_videos")
+            stack.callback(eval_env.close)
+            held_out = to_device(held_out_states(eval_env, args), device)
+        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
+        facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
+        print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
+
+        n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None
+        steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
+        bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
+        for step in bar:
+            # Keep. A resumed run evaluates again at its first step, so eval.csv gets its row after
+            # the checkpoint, the first of which is written at step 0.
+            last, figures = step == total, None
+            if step and crossings(step - n, n, args.eval_frequency):
+                figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
+                with torch.no_grad():
+                    max_q = q_network(held_out).max(dim=1).values.mean().item()
+            stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
+            if stopped or (args.keep_checkpoint if last else due and step != resumed):
+                state = about | dict(step=step, num_updates=num_updates)
+                state |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
+                saved = save_checkpoint(run_dir, state, envs, log, rng, learner)
+            if figures and not stopped:
+                log("eval", step, "eval.csv", **figures, average_max_q=max_q)
+            if stopped or last:
+                break
+
+            # Act: one epsilon and one network for all games.
+            epsilon = linear_schedule(args, step)
+            actions = act(q_network, obs, epsilon, rng)
+            envs.step_async(actions)  # the games run while the learner works
+
+            # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
+            start = max(step, args.learning_starts)
+            due = max(step + n - start, 0)
+            for _ in range(crossings(start, due, args.train_frequency)):
+                loss, q_values = learn()
+                num_updates += 1
+
+            # Store: the learner alone sees rewards as signs and a lost life as an end.
+            next_obs, rewards, terminations, truncations, infos = envs.step_wait()
+            obs = to_device(next_obs, device)
+            rb.add(actions, np.sign(rewards), terminations | infos["life_lost"], truncations, obs)
+
+            # Log; the transition of game i is agent step `step + i + 1`.
+            for i in np.flatnonzero(terminations | truncations):
+                game = infos["final_info"]["episode"]
+                returns.append(game["r"][i].item())
+                figures = {"episodic_return": returns[-1], "episodic_length": game["l"][i].item()}
+                log("charts", step + i + 1, "episodes.csv", **figures)
+            if crossings(step, n, args.log_frequency):
+                sps = log.progress(bar, step + n, returns)
+                log("charts", step + n, SPS=sps, epsilon=epsilon)
+                if num_updates:
+                    log("losses", step + n, td_loss=loss, q_values=q_values)
+                    if not loss.isfinite():
+                        raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")
+        if stopped:
+            what = "" if saved else ", which is NOT saved"
+            print(f"stopped at step {step}{what}: python {sys.argv[0]} --resume {run_dir} goes on")
+        else:
+            save_model(run_dir / "model.pt", q_network, args, step)
+            for name in () if args.keep_checkpoint else ("checkpoint.npz", "checkpoint.part"):
+                (run_dir / name).unlink(missing_ok=True)
+    return SimpleNamespace(**locals())
+
+
+def play(args: Args) -> dict[str, float]:
+    """--evaluate: one evaluation of a model; its videos go beside it."""
+    check_args(args)
+    videos = Path(args.evaluate).parent / "videos_play" if args.capture_video else None
+    device = choose_device(args.device)
+    with contextlib.closing(make_env(args, False, videos)) as env:
+        q_network = QNetwork(int(env.action_space.n), choose_bf16(args, device)).to(device)
+        load_model(args.evaluate, q_network, args)
+        figures = evaluate(q_network, env, args, args.seed)
+    print(", ".join(f"{name} {value:g}" for name, value in figures.items()))
+    return figures
+
+
+# --- Entry ----------------------------------------------------------------------------------------
+if __name__ == "__main__":
+    args = tyro.cli(Args, description=__doc__)
+    try:
+        if args.resume:
+            with open_checkpoint(args.resume) as (_, state):
+                args = Args(**state["args"] | {"resume": args.resume})
+            args = tyro.cli(Args, default=args)
+        if args.evaluate:
+            play(args)
+        elif signals := train(args).stop:
+            sys.exit(128 + min(signals))  # as a shell says it
+    except BadInput as error:
+        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -12,8 +12,8 @@
 Measured: Pong 0.3 +- 4.8 (30 games), 1.2 M steps, 1 seed, 1.9 h (benchmark/pong_two_cores.sh).
 References, as tags below: [Nature M], [Nature A1], [Nature T1] are Methods, Algorithm 1, Extended
 Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of google-deepmind/dqn at
-9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649;
-[CleanRL] the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
+9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649.
+[CleanRL] marks the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 
 Deviations from the paper by default, and the flag that restores it:
     Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
@@ -33,6 +33,7 @@ in Pong (today's emulator has 6).
 
 # --- Imports --------------------------------------------------------------------------------------
 import contextlib
+import copy
 import difflib
 import functools
 import hashlib
@@ -43,7 +44,6 @@ import platform
 import shutil
 import signal
 import sys
-import threading
 import time
 import zipfile
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ import tyro
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer import event_file_writer
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
 gym.register_envs(ale_py)
@@ -79,7 +79,7 @@ class Args:
     env_id: str = "BreakoutNoFrameskip-v4"  # any Atari id without frame skip, or ALE/X-v5 (sticky)
     seed: int = 1  # of network, exploration and replay; game i has seed + i
     total_timesteps: int = 10_000_000  # agent steps of all games together [CleanRL] (Nature: 50 M)
-    exp_name: str = "dqn_atari"  # part of the run directory's name
+    exp_name: str = Path(__file__).stem  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
     precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # bf16 if AVX512 has it
@@ -129,28 +129,27 @@ def require(good: object, message: str) -> None:
 def check_args(args: Args) -> None:
     """Refuse what can be seen not to work, before there is any process or file."""
     atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
-    odd = [k for k, v in atari.items() if v.get("obs_type", "rgb") != "rgb" or v.get("continuous")]
-    games = [k for k, v in atari.items() if "ALE/" in k or v.get("frameskip") == 1]
+    games = [k for k, v in atari.items() if "ALE/" in k or v["frameskip"] == 1]
+    odd = [k for k in games if atari[k].get("obs_type") == "ram" or atari[k].get("continuous")]
     games = [k for k in games if k not in odd]
     near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
-    what = "no Atari id with pixels, discrete actions and no frame skip of its own"
-    require(args.env_id in games, f"{args.env_id} is {what}: type --env-id {near}")
+    what = f"{args.env_id} is no Atari id without frame skip of its own"
+    require(args.env_id in games, f"{what}: type --env-id {near}")
     fractions = ("start_e", "end_e", "eval_epsilon", "gamma")
-    may_be_0 = ("seed", "noop_max", "checkpoint_frequency", *fractions)
+    may_be_0 = ("seed", "noop_max", "checkpoint_frequency", "eval_frequency", *fractions)
     for name, value in vars(args).items():
-        flag, default = f"--{name.replace('_', '-')}", getattr(Args, name)
         if type(value) in (int, float):
-            fine = value > 0 or value == 0 and (name in may_be_0 or default == 0)
-            fine = fine and (value <= 1 or name not in fractions)
-            require(fine, f"{flag} {value} cannot be: type {flag} {default}")
-    moviepy = not args.capture_video or util.find_spec("moviepy")
-    require(moviepy, "--capture-video needs one more package: type pip install moviepy")
+            fine = 0 <= value <= (1 if name in fractions else np.inf)
+            fine, flag = fine and (value > 0 or name in may_be_0), f"--{name.replace('_', '-')}"
+            require(fine, f"{flag} {value} cannot be: type {flag} {getattr(Args, name)}")
     for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
         more = -(-value // args.num_envs) * args.num_envs
         require(value == more, f"{value} is no multiple of --num-envs: type --{flag} {more}")
     least = args.batch_size + 4 * args.num_envs
     require(args.buffer_size >= least, f"no batch fits: type --buffer-size {least} or more")
     require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
+    moviepy = not args.capture_video or util.find_spec("moviepy")
+    require(moviepy, "--capture-video needs one more package: type pip install moviepy")
     watched = not args.render_mode or args.evaluate and not args.capture_video
     require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
     require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
@@ -164,43 +163,33 @@ class AtariGame(gym.Wrapper):
 
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
     agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
-    ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds. A
-    screen is the per-pixel, per-colour maximum of its last two frames, because sprites flicker
-    [Nature M]. Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the
-    first of a game or life [Lua TransitionTable:171-212]. A lost life ends the return to learn
-    [Nature M], not the game: it is told beside `terminated`.
+    ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
+    A screen is the maximum of the last two frames by pixel and colour: sprites flicker [Nature M].
+    Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
+    or life [Lua TransitionTable:171-212]. A lost life ends the return to learn [Nature M], not the
+    game: it is told beside `terminated`.
     """
 
     def __init__(self, env, args: Args, training: bool):
         super().__init__(env)
         self.args, self.training, self.ale = args, training, self.unwrapped.ale
         self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        self.actions = self.ale.getMinimalActionSet()
         self.obs = np.zeros((4, 84, 84), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
 
     def reset(self, **kwargs):
-        screens, noop_max = [self.env.reset(**kwargs)[0]], self.args.noop_max
+        self.screens, self.held = [self.env.reset(**kwargs)[0]], 0
+        noop_max = self.args.noop_max
         for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
-            screen, _, terminated, truncated, _ = self.env.step(0)
-            screens.append(screen)
-            if terminated or truncated:
-                screens = [self.env.reset()[0]]
-        self.screen = functools.reduce(np.maximum, screens[-2:])
-        self.lives, self.episode, self.held = self.ale.lives(), {"r": 0.0, "l": 0}, 0
+            self._repeat(0, 1)
+            if self.ale.game_over():
+                self.screens = [self.env.reset()[0]]
+        self.lives, self.episode = self.ale.lives(), {"r": 0.0, "l": 0}
         return self._observe(first=True), {"life_lost": False}
 
     def step(self, action):
-        reward, screens = 0.0, []
-        for _ in range(self.args.frame_skip):
-            if not self.sticky or self.np_random.random() >= self.sticky:
-                self.held = int(action)
-            # Past env.step, which would fetch and wrap a screen of every frame.
-            reward += self.ale.act(self.actions[self.held])
-            screens.append(self.ale.getScreenRGB())
-            if self.ale.game_over():
-                break
-        self.screen = functools.reduce(np.maximum, screens[-2:])
+        self.screens = []
+        reward = self._repeat(int(action), self.args.frame_skip)
         lives, self.lives = self.lives, self.ale.lives()
         life_lost = self.training and self.args.life_loss_terminal and self.lives < lives
         self.episode = {"r": self.episode["r"] + reward, "l": self.episode["l"] + 1}
@@ -208,32 +197,43 @@ class AtariGame(gym.Wrapper):
         info = {"life_lost": life_lost} | ({"episode": self.episode} if over or truncated else {})
         return self._observe(life_lost), reward, over, truncated, info
 
+    def _repeat(self, action, frames):
+        reward, actions = 0.0, self.ale.getMinimalActionSet()
+        for _ in range(frames):
+            if not self.sticky or self.np_random.random() >= self.sticky:
+                self.held = action
+            # Past env.step, which costs more.
+            reward += self.ale.act(actions[self.held])
+            self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
+            if self.ale.game_over():
+                break
+        return reward
+
     def _observe(self, first):
         # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
-        gray = cv2.cvtColor(self.screen, cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(self.render(), cv2.COLOR_RGB2GRAY)
         self.obs[:-1] = 0 if first else self.obs[1:]
         self.obs[-1] = cv2.resize(gray, (84, 84), interpolation=cv2.INTER_AREA)
         return self.obs.copy()
 
     def render(self):
-        return self.screen
+        return functools.reduce(np.maximum, self.screens)
 
     @property
     def state(self) -> dict:
-        """Everything its future depends on, in the words of JSON."""
-        ale = self.ale.cloneState(include_rng=True).serialize().hex()
-        about = {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes().hex()}
-        about |= {"lives": self.lives, "episode": self.episode, "held": self.held}
-        return {"ale": ale, **about}
+        """Everything its future depends on."""
+        ale = self.ale.cloneState(include_rng=True).serialize()
+        about = {"lives": self.lives, "episode": self.episode, "held": self.held, "ale": ale}
+        return about | {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes()}
 
     @state.setter
     def state(self, state: dict):
         # An emulator's state lacks a part that its first frame sets (ale-py 0.12, seen in Qbert).
         self.env.step(0)
-        self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
+        self.ale.restoreState(ale_py.ALEState(state["ale"]))
         self.np_random.bit_generator.state = state["rng"]
         self.lives, self.episode, self.held = state["lives"], state["episode"], state["held"]
-        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
+        self.obs.ravel()[:] = np.frombuffer(state["obs"], np.uint8)
 
 
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
@@ -246,12 +246,10 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
         for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
             signal.signal(number, signal.SIG_IGN)
         cv2.setNumThreads(1)  # frames are small and games many
-        gym.logger.min_level = gym.logger.ERROR  # the folder of the videos is there already
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = "rgb_array" if videos else None if training else args.render_mode
     kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
-    env = gym.make(args.env_id, **kwargs)
-    env = AtariGame(env, args, training)
+    env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
     return gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
 
 
@@ -270,15 +268,16 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
 
 def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
     """At once; envs.close() would wait for a process that has died. Says if that was the error."""
-    if lost := isinstance(error, (EOFError, ConnectionError)):  # it has no exit code yet
-        multiprocessing.connection.wait([process.sentinel for process in envs.processes], 5)
-    codes = {i: process.exitcode for i, process in enumerate(envs.processes)}
+    lost = isinstance(error, (EOFError, ConnectionError))
+    sentinels = [process.sentinel for process in envs.processes]
+    ended = multiprocessing.connection.wait(sentinels, 5) if lost else []
     for process in envs.processes:
         process.kill()
         process.join()
     envs.closed = True
-    died = [f"game {i} (exit code {code})" for i, code in codes.items() if code is not None]
-    if lost and died:
+    games = enumerate(envs.processes)
+    died = [f"game {i} (exit code {p.exitcode})" for i, p in games if p.sentinel in ended]
+    if died:
         why = "-9 is a kill, often for lack of memory: --resume continues from the last checkpoint"
         raise RuntimeError(f"a process died: {', '.join(died)}; {why}") from error
 
@@ -302,7 +301,7 @@ class ReplayBuffer:
         """obs: the games' first observations, (num_envs, 4, 84, 84) uint8, on the device."""
         self.num_envs, self.batch_size, device = args.num_envs, args.batch_size, obs.device
         self.rows = args.buffer_size // args.num_envs
-        needed, free, meminfo = args.buffer_size * 84 * 84, float("inf"), Path("/proc/meminfo")
+        needed, free, meminfo = args.buffer_size * 84 * 84, np.inf, Path("/proc/meminfo")
         if device.type == "cuda":
             free = torch.cuda.mem_get_info(device)[0]
         elif meminfo.exists():
@@ -335,6 +334,20 @@ class ReplayBuffer:
         self.frames[next_row] = next_obs[:, -1]
         self.t += 1
         self.newest += 1
+
+    def state_dict(self) -> dict:
+        """Rows in use, on the host; not as slices, of which torch.save would write the whole."""
+        names = ("frames", "ages", "actions", "rewards", "terminations", "truncations")
+        used = {name: getattr(self, name)[: self.t + 1].cpu().numpy() for name in names}
+        rows = {name: torch.from_numpy(array) for name, array in used.items()}
+        return {"t": self.t, "draws": self.generator.get_state(), "rows": rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.t = state["t"]
+        self.newest.fill_(self.t)
+        self.generator.set_state(state["draws"])
+        for name, x in state["rows"].items():
+            getattr(self, name)[: self.t + 1] = x
 
     def sample(self):
         """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
@@ -489,21 +502,6 @@ def update(q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
     return loss.detach(), q_values.detach().mean()
 
 
-def tensors_of(q_network, target_network, optimizer, rb=None) -> dict[str, torch.Tensor]:
-    """What learning changes, by name, to read and to copy into. Of the replay the rows in use, in
-    blocks, so that loading needs little more memory; saving from a GPU needs it all on the host."""
-    tensors = {f"q_network.{k}": x for k, x in q_network.state_dict().items()}
-    tensors |= {f"target_network.{k}": x for k, x in target_network.state_dict().items()}
-    for i, moments in enumerate(optimizer.state.values()):
-        tensors |= {f"optimizer.{i}.{k}": x for k, x in moments.items()}
-    if rb:
-        for name in ("frames", "ages", "actions", "rewards", "terminations", "truncations"):
-            blocks = getattr(rb, name)[: rb.t + 1].split(1 + 20_000 // rb.num_envs)
-            tensors |= {f"rb.{name}.{i}": x for i, x in enumerate(blocks)}
-        tensors |= {"rb.newest": rb.newest}
-    return tensors
-
-
 class CapturedUpdate:
     """`update` as one CUDA graph: the same kernels and numbers, one launch for all of them.
 
@@ -512,21 +510,23 @@ class CapturedUpdate:
     themselves up in their first calls; they learn, and what they changed is put back.
     """
 
-    def __init__(self, q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
-        learner = q_network, target_network, optimizer, rb, args
-        tensors = tensors_of(q_network, target_network, optimizer)
-        before, draws = [x.clone() for x in tensors.values()], rb.generator.get_state()
+    def __init__(self, learner: tuple, args: Args):
+        q_network, *_, optimizer, rb = learner
+        learn = functools.partial(update, *learner, args)
+        moments = [x for state in optimizer.state.values() for x in state.values()]
+        changed = [*q_network.parameters(), *moments]
+        before, draws = [x.detach().clone() for x in changed], rb.generator.get_state()
         self.graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         self.graph.register_generator_state(rb.generator)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):
-                update(*learner)
+                learn()
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(self.graph, stream=stream):
-            self.loss_and_q_values = update(*learner)
-        for x, old in zip(tensors.values(), before, strict=True):
-            x.copy_(old)
+            self.loss_and_q_values = learn()
+        for x, old in zip(changed, before, strict=True):
+            x.data.copy_(old)
         rb.generator.set_state(draws)
 
     def __call__(self):
@@ -535,20 +535,20 @@ class CapturedUpdate:
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
-    """Returns of eval_games whole games in turn, game k from seed + k [Nature M]; None if `stop`
-    gets an entry before they end."""
-    device, rng, returns = next(q_network.parameters()).device, np.random.default_rng(seed), []
-    for game in range(args.eval_games):
-        (obs, _), info = env.reset(seed=seed + game), {}
+    """Returns of whole games in turn, game k from seed + k, eval_games of them [Nature M].
+    None if `stop` gets an entry before they end."""
+    device, rng, games = next(q_network.parameters()).device, np.random.default_rng(seed), []
+    while len(games) < args.eval_games:
+        (obs, _), info = env.reset(seed=seed + len(games)), {}
         while "episode" not in info:
             if stop:
                 return None
             action = act(q_network, to_device(obs[None], device), args.eval_epsilon, rng)
             obs, _, _, _, info = env.step(action[0])
-        returns.append(info["episode"]["r"])
-    figures = {"mean": np.mean(returns), "std": np.std(returns)}
-    figures |= {"min": min(returns), "max": max(returns)}
-    return {"games": len(returns)} | {name: float(value) for name, value in figures.items()}
+        games.append(info["episode"])
+    returns = [game["r"] for game in games]
+    spread = {"std": float(np.std(returns)), "min": min(returns), "max": max(returns)}
+    return {"games": len(returns), "mean": float(np.mean(returns)), **spread}
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -557,13 +557,11 @@ class Log:
 
     def __init__(self, run_dir: Path, args: Args, step: int, kept: dict | None):
         """kept: what `position` said at a checkpoint; what was written later is cut off."""
-        self.run_dir, self.args, self.start_time = run_dir, args, time.time()
-        self.last_step, self.last_time = step, time.time()
-        if kept:
-            self.start_time -= kept["seconds"]
-            for file in self.files():
-                os.truncate(file, min(kept["bytes"].get(file.name, 0), file.stat().st_size))
-        self.events = event_file_writer.EventFileWriter(str(run_dir), flush_secs=20)
+        self.run_dir, self.args, self.last = run_dir, args, (step, time.time())
+        self.start_time = time.time() - (kept["seconds"] if kept else 0.0)
+        for file in self.files() if kept else ():
+            os.truncate(file, kept["bytes"].get(file.name, 0))
+        self.events = EventFileWriter(str(run_dir), flush_secs=20)
         if not kept:
             flags = hparams_pb({name: str(value) for name, value in vars(args).items()})
             self.events.add_event(Event(wall_time=time.time(), summary=flags))
@@ -579,13 +577,13 @@ class Log:
 
     def progress(self, bar: tqdm, step: int, returns: list[float]) -> float:
         """Steps per second since the last call; also shown, in lines where there is no terminal."""
-        now, left = time.time(), self.args.total_timesteps - step
-        sps = (step - self.last_step) / (now - self.last_time)
-        self.last_step, self.last_time = step, now
+        (last_step, last_time), self.last = self.last, (step, time.time())
+        sps = (step - last_step) / (self.last[1] - last_time)
         status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
         bar.set_postfix_str(status)
         if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
-            print(f"step {step}: {status}, {left / sps / 3600:.2f} h left", flush=True)
+            hours = (self.args.total_timesteps - step) / sps / 3600
+            print(f"step {step}: {status}, {hours:.2f} h left", flush=True)
         return sps
 
     def __call__(self, group: str, step: int, file: str | None = None, **values: float) -> None:
@@ -610,93 +608,85 @@ def machine(device: torch.device) -> dict:
     return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
 
 
-def save_model(path: Path, q_network: QNetwork, args: Args, step: int) -> None:
-    """Weights and what they belong to; an old file stays until the new one is whole."""
-    about = {"script": "dqn_atari", "env_id": args.env_id, "num_actions": q_network.num_actions}
-    torch.save({**about, "step": step, "weights": q_network.state_dict()}, f"{path}.part")
-    os.replace(f"{path}.part", path)
+def save(path: Path, state: dict) -> None:
+    """Tensors and plain values; the file before stays until this one is whole and on the disk."""
+    part = path.with_suffix(".part")
+    try:
+        with open(part, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file)
+        os.replace(part, path)
+        if os.name == "posix":
+            directory = os.open(path.parent, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path, key: str) -> dict:
+    """What `save` wrote, with this key. Executes nothing; compares the checksums, which torch.load
+    ignores."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            require(not archive.testzip(), "damaged")
+        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        require(key in state, "of another kind")
+        return state
+    except Exception as error:
+        what = f"{path} is missing, damaged or of another kind ({type(error).__name__})"
+        raise BadInput(f"{what}: type the path of a model.pt or of an unfinished run") from error
 
 
 def load_model(path: str, q_network: QNetwork, args: Args) -> None:
-    """Weights into q_network; refuses a damaged file and those of another game or network."""
+    """Weights into q_network; refuses those of another game or network."""
+    model = load(Path(path), "weights")
+    require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            require(not archive.testzip(), "damaged")  # torch.load ignores checksums
-        model = torch.load(path, map_location="cpu", weights_only=True)
-        if (env_id := model["env_id"]) == args.env_id:
-            q_network.load_state_dict(model["weights"])
-    except Exception as error:
-        raise BadInput(f"{path} holds no such network: type the path of a model.pt") from error
-    require(env_id == args.env_id, f"{path} plays {env_id}: type --env-id {env_id}")
+        q_network.load_state_dict(model["weights"])
+    except RuntimeError as error:
+        raise BadInput(f"{path} is of another network: type the path of a model.pt") from error
 
 
-def save_checkpoint(run_dir: Path, state: dict, envs, log: Log, rng, learner) -> bool:
-    """All that the future depends on, as arrays and JSON. The one before stays until this one is
-    whole and on the disk, and if there is no room for it: then False."""
-    start_time, rb, part = time.time(), learner[-1], run_dir / "checkpoint.part"
-    state |= {"draws": rb.generator.get_state().tolist(), "log": log.position()}
+def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng) -> None:
+    """All that the future depends on; if there is no room for it, the run goes on without."""
+    start_time, path, step = time.time(), run_dir / "checkpoint.pt", progress["step"]
+    if not all(x.isfinite().all() for x in learner[0].parameters()):
+        raise RuntimeError(f"weights are not finite at step {step}")
+    state = about | {"progress": progress, "learner": [x.state_dict() for x in learner]}
     state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
-    arrays = {name: x.cpu().numpy() for name, x in tensors_of(*learner).items()}
-    if not all(np.isfinite(x).all() for name, x in arrays.items() if "q_network" in name):
-        raise RuntimeError(f"weights are not finite at step {state['step']}")
     try:
-        with open(part, "wb") as file:
-            np.savez(file, state=json.dumps(state), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, run_dir / "checkpoint.npz")
-        if os.name == "posix":
-            directory = os.open(run_dir, os.O_RDONLY)
-            os.fsync(directory)
-            os.close(directory)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        tqdm.write(f"step {state['step']}: NO checkpoint, the one before stays: {error}")
-        return False
-    size, seconds = (run_dir / "checkpoint.npz").stat().st_size, time.time() - start_time
-    tqdm.write(f"step {state['step']}: checkpoint of {size / 1e9:.2f} GB in {seconds:.1f} s")
-    return True
+        save(path, state)
+        size, seconds = path.stat().st_size / 1e9, time.time() - start_time
+        tqdm.write(f"step {step}: checkpoint of {size:.2f} GB in {seconds:.1f} s")
+    except (OSError, RuntimeError) as error:
+        free = f"{shutil.disk_usage(run_dir).free / 1e9:.2f} GB free"
+        tqdm.write(f"step {step}: NO checkpoint, the one before stays: {free}, {error}")
 
 
-@contextlib.contextmanager
-def open_checkpoint(run_dir: str):
-    """Its arrays, whose checksums are compared as they are read, and state. Nothing is executed;
-    what is wrong with the file is one line."""
-    path = Path(run_dir, "checkpoint.npz")
-    there = path.exists() and path.stat().st_size
-    require(there, f"no {path}: type the directory of an unfinished run, or start again")
+def restore(run_dir: Path, about, learner, envs, rng) -> dict:
+    """The other half: its progress. Of the arguments only a few may have changed."""
+    state = load(run_dir / "checkpoint.pt", "progress")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            state = json.loads(str(arrays["state"]))
-            require(state["script"] == "dqn_atari 1", "of another script")
-            yield arrays, state
-    except (ConnectionError, torch.OutOfMemoryError):
-        raise  # no fault of the file
-    except (OSError, RuntimeError, TypeError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise BadInput(f"cannot resume from {path}: {error}") from error
-
-
-def restore(arrays, state: dict, about: dict, envs, rng, learner) -> None:
-    """The other half of save_checkpoint; of the arguments only a few may have changed."""
-    free = ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
-    for name, was in state["args"].items():
-        flag, same = f"--{name.replace('_', '-')}", about["args"][name] == was
-        require(same or name in free, f"the run has {flag} {was}: leave {flag} out")
-    done, total, rb = state["step"], about["args"]["total_timesteps"], learner[-1]
-    require(done <= total, f"{done} steps are done: type --total-timesteps {done} or more")
-    same_kind = len(state["draws"]) == len(rb.generator.get_state())
-    require(same_kind, f"it ran on {state['machine']['device']} and can only go on there")
-    rb.t = done // rb.num_envs
-    for name, x in tensors_of(*learner).items():
-        saved = torch.from_numpy(arrays[name])
-        require(saved.shape == x.shape, f"{name} has another shape")
-        x.copy_(saved)
-    rb.generator.set_state(torch.tensor(state["draws"], dtype=torch.uint8))
-    rng.bit_generator.state = state["rng"]
-    envs.set_attr("state", state["games"])
+        require(state["script"] == about["script"], "it is of another script")
+        for name, was in state["args"].items():
+            free = name in ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
+            flag, same = f"--{name.replace('_', '-')}", about["args"][name] == was
+            require(same or free, f"the run has {flag} {was}: leave {flag} out")
+        step, total = state["progress"]["step"], about["args"]["total_timesteps"]
+        require(step <= total, f"{step} steps are done: type --total-timesteps {step} or more")
+        for x, saved in zip(learner, state["learner"], strict=True):
+            # An optimizer would take the tensors as they are, in the file.
+            x.load_state_dict(saved if isinstance(x, ReplayBuffer) else copy.deepcopy(saved))
+        rng.bit_generator.state = state["rng"]
+        envs.set_attr("state", state["games"])
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise BadInput(f"cannot resume from {run_dir}: {error}") from error
     was, now = state["machine"], about["machine"]
     if other := [f"{k} {was[k]} is now {now[k]}" for k in now if now[k] != was[k]]:
         print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
+    return state["progress"]
 
 
 def train(args: Args) -> SimpleNamespace:
@@ -704,25 +694,15 @@ def train(args: Args) -> SimpleNamespace:
     check_args(args)
     name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
     run_dir = Path(args.resume or args.run_dir or f"runs/{name}")
-    with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
-        if not args.resume:
-            try:
-                run_dir.mkdir(parents=True)
-            except OSError as error:
-                raise BadInput(f"cannot make {run_dir}: {error}: type another --run-dir") from error
-            undo.callback(shutil.rmtree, run_dir)  # what is refused leaves nothing behind
+    with contextlib.ExitStack() as stack:
         stop = {}  # the signals that came
-        if threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(ValueError):  # only the main thread may catch them
             for number in SIGNALS:  # stop[number] = the frame it came in
                 stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
         # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
         envs = make_envs(args, videos)
         stack.push(functools.partial(close_envs, envs))
-        try:
-            stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0))
-        except filelock.Timeout as error:
-            raise BadInput(f"another process is training in {run_dir}") from error
         obs, _ = envs.reset(seed=args.seed)
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
@@ -738,30 +718,33 @@ def train(args: Args) -> SimpleNamespace:
         obs = to_device(obs, device)
         rb = ReplayBuffer(args, obs)
         learner = q_network, target_network, optimizer, rb
-        disk = shutil.disk_usage(run_dir).free / 1e9 if args.checkpoint_frequency else np.inf
-        needed = 2 * rb.frames.nbytes / 1e9
-        what = f"two checkpoints can need {needed:.2f} GB, {run_dir} has {disk:.2f} GB"
-        require(disk > needed or args.resume, f"{what}: type --checkpoint-frequency 0")
-        step, num_updates, num_syncs, returns, kept = 0, 0, 0, [], None
-        loss = q_values = torch.zeros((), device=device)
-        about = {"script": "dqn_atari 1", "args": vars(args), "machine": machine(device)}
+        needed = 2e-9 * rb.frames.nbytes if args.checkpoint_frequency and not args.resume else 0
+        parent = next(path for path in run_dir.absolute().parents if path.exists())
+        disk = shutil.disk_usage(parent).free / 1e9
+        what = f"two checkpoints can need {needed:.2f} GB, {parent} has {disk:.2f} GB"
+        require(disk > needed, f"{what}: type --checkpoint-frequency 0")
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0))
+        except OSError as error:
+            what = f"cannot use {run_dir}, does another process train there? {error}"
+            raise BadInput(f"{what}: type another --run-dir") from error
+        about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
+        progress = dict(step=0, num_updates=0, num_syncs=0, returns=[], loss=0.0, q_values=0.0)
         if args.resume:
-            with open_checkpoint(run_dir) as (arrays, state):
-                restore(arrays, state, about, envs, rng, learner)
-            step, num_updates, num_syncs = state["step"], state["num_updates"], state["num_syncs"]
-            returns, kept = state["returns"], state["log"]
-            loss, q_values = torch.tensor(state["loss"]), torch.tensor(state["q_values"])
+            progress = restore(run_dir, about, learner, envs, rng)
             obs = to_device(np.stack(envs.get_attr("obs")), device)
+        step, num_updates, num_syncs, returns = list(progress.values())[:4]
+        loss, q_values = torch.tensor(progress["loss"]), torch.tensor(progress["q_values"])
         learn = functools.partial(update, *learner, args)
         if device.type == "cuda":
-            learn = CapturedUpdate(*learner, args)
+            learn = CapturedUpdate(learner, args)
 
-        undo.pop_all()  # now the run directory stays
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
         (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
         machine_and_command = about["machine"] | {"command": sys.argv}
         (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
-        log = Log(run_dir, args, step, kept)
+        log = Log(run_dir, args, step, progress.get("log"))
         stack.callback(log.events.close)
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
@@ -781,9 +764,10 @@ def train(args: Args) -> SimpleNamespace:
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
-                state = about | dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
-                state |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
-                saved = save_checkpoint(run_dir, state, envs, log, rng, learner)
+                progress = dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
+                progress |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
+                progress |= dict(log=log.position())
+                save_checkpoint(run_dir, about, progress, learner, envs, rng)
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
             if stopped or last:
@@ -823,11 +807,11 @@ def train(args: Args) -> SimpleNamespace:
                     if not loss.isfinite():
                         raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")
         if stopped:
-            what = "" if saved else ", which is NOT saved"
-            print(f"stopped at step {step}{what}: python {sys.argv[0]} --resume {run_dir} goes on")
+            print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
         else:
-            save_model(run_dir / "model.pt", q_network, args, step)
-            for name in () if args.keep_checkpoint else ("checkpoint.npz", "checkpoint.part"):
+            model = dict(script=about["script"], env_id=args.env_id, num_actions=num_actions)
+            save(run_dir / "model.pt", model | dict(step=step, weights=q_network.state_dict()))
+            for name in () if args.keep_checkpoint else ("checkpoint.pt", "checkpoint.part"):
                 (run_dir / name).unlink(missing_ok=True)
     return SimpleNamespace(**locals())
 
@@ -850,9 +834,8 @@ if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
         if args.resume:
-            with open_checkpoint(args.resume) as (_, state):
-                args = Args(**state["args"] | {"resume": args.resume})
-            args = tyro.cli(Args, default=args)
+            saved = load(Path(args.resume, "checkpoint.pt"), "progress")["args"]
+            args = tyro.cli(Args, default=Args(**saved | {"resume": args.resume}))
         if args.evaluate:
             play(args)
         elif signals := train(args).stop:

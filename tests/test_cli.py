@@ -198,7 +198,7 @@ def model_file(script, tmp_path):
             return path
         actions = 3 if kind == "fewer actions" else 4
         game = "PongNoFrameskip-v4" if kind == "other game" else "BreakoutNoFrameskip-v4"
-        script.save_model(path, script.QNetwork(actions), script.Args(env_id=game), 8)
+        script.save(path, {"env_id": game, "weights": script.QNetwork(actions).state_dict()})
         if kind == "truncated":
             path.write_bytes(path.read_bytes()[:100_000])
         return path

@@ -1,6 +1,5 @@
 """An emulator's state is complete: a game goes on exactly in a process that has not seen it."""
 
-import json
 import multiprocessing
 
 import numpy as np
@@ -26,11 +25,11 @@ def played(env, actions):
 
 
 def continued(module, args, state, actions):
-    """In a process that has not seen the game, from the words of a checkpoint."""
+    """In a process that has not seen the game."""
     script = __import__(module)
     env = script.make_env(script.Args(**args))
     env.reset(seed=99)
-    env.set_wrapper_attr("state", json.loads(state))
+    env.set_wrapper_attr("state", state)
     return played(env, actions)
 
 
@@ -46,7 +45,7 @@ def continues_exactly(script, fresh_process, env_id, steps=500, **changes):
     env.reset(seed=3)
     actions = rng.integers(env.action_space.n, size=300 + steps)
     played(env, actions[:300])
-    state = json.dumps(env.get_wrapper_attr("state"))
+    state = env.get_wrapper_attr("state")
     job = script.__name__, args, state, actions[300:]
     there = fresh_process.apply_async(continued, job)
     return played(env, actions[300:]) == there.get(120)
@@ -74,7 +73,7 @@ def test_a_sticky_game_goes_on_exactly(script, game):
     for moment in range(20):
         held = int(rng.integers(env.action_space.n))
         played(env, [held] * int(rng.integers(5, 30)))
-        state = json.loads(json.dumps(env.get_wrapper_attr("state")))
+        state = env.get_wrapper_attr("state")
         other = script.make_env(args)
         other.reset(seed=99 + moment)
         other.set_wrapper_attr("state", state)

@@ -65,10 +65,10 @@ def whole_run(script, game, run_dir, steps):
 
 def facts(script, run_dir):
     """What had happened by the last checkpoint."""
-    with script.open_checkpoint(run_dir) as (_, state):
-        about = {name: state[name] for name in ("step", "num_updates", "num_syncs")}
-        full = state["step"] > 2000
-        sizes = state["log"]["bytes"]
+    progress = script.load(run_dir / "checkpoint.pt", "progress")["progress"]
+    about = {name: progress[name] for name in ("step", "num_updates", "num_syncs")}
+    full = progress["step"] > 2000
+    sizes = progress["log"]["bytes"]
     return about | {
         "full": full,
         "evaluated": sizes.get("eval.csv", 0) > 0,

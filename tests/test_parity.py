@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from toy import Scripted, replace_game, tiny_args
+from toy import Scripted, replace_game, tensors_in, tiny_args
 
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -34,7 +34,7 @@ def fill(script, rb, rng, transitions, device):
 
 
 def tensors(script, learner):
-    return {name: x.clone() for name, x in script.tensors_of(*learner[:4]).items()}
+    return {name: x.clone() for name, x in tensors_in(learner[:3]).items()}
 
 
 # --- One forward pass for all games ---------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_captured_updates_equal_eager_ones(script, monkeypatch, changes):
     for captured in (False, True):
         these = learner(script, device, 1_000, **changes)
         start, draws = tensors(script, these), these[3].generator.get_state()
-        run = script.CapturedUpdate(*these) if captured else None
+        run = script.CapturedUpdate(these[:4], these[4]) if captured else None
         for name, x in tensors(script, these).items():
             assert torch.equal(x, start[name]), name  # the rehearsals left nothing
         assert torch.equal(these[3].generator.get_state(), draws)
@@ -206,7 +206,7 @@ def test_updates_and_storing_do_not_wait_for_the_device(script):
     """Nor does the target copy; a synchronisation that torch knows of raises."""
     device = torch.device("cuda")
     these = learner(script, device, 1_000)
-    run = script.CapturedUpdate(*these)
+    run = script.CapturedUpdate(these[:4], these[4])
     torch.cuda.synchronize()
     try:
         torch.cuda.set_sync_debug_mode("error")

@@ -1,10 +1,10 @@
 """A run that was stopped goes on as if nothing had happened: checkpoints, faults, bad files."""
 
 import csv
-import json
 import multiprocessing
 import multiprocessing.pool
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy import Scripted, replace_game, tiny_args
+from toy import Scripted, replace_game, tensors_in, tiny_args
 
 WALL_CLOCK = ("charts/SPS",)
 
@@ -66,9 +66,20 @@ def stopped_at(script, monkeypatch, step):
 
 def resumed(script, run_dir, **changes):
     """As the entry does it."""
-    with script.open_checkpoint(run_dir) as (_, state):
-        args = script.Args(**state["args"] | {"resume": str(run_dir)} | changes)
-    return script.train(args)
+    args = script.load(Path(run_dir, "checkpoint.pt"), "progress")["args"]
+    return script.train(script.Args(**args | {"resume": str(run_dir)} | changes))
+
+
+def without_a_model(script, monkeypatch):
+    """The run ends by an error after its last step."""
+    original = script.save
+
+    def save(path, state):
+        if path.name == "model.pt":
+            raise MemoryError
+        original(path, state)
+
+    monkeypatch.setattr(script, "save", save)
 
 
 TOY = dict(lengths=(11, 6), rewards=(0.0, 3.0, -2.0), lives_lost=(4,), action_bonus=1)
@@ -94,9 +105,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(script, monkeypatch, tmp_path, step, 
     assert (end.step, end.num_updates, end.num_syncs) == (600, 125, 5)
     assert end.returns == whole.returns and len(whole.returns) > 60
     assert_equal_runs(whole.run_dir, half.run_dir)
-    for name, tensor in script.tensors_of(*whole.learner).items():
-        assert torch.equal(tensor, script.tensors_of(*end.learner)[name]), name
-    assert not (half.run_dir / "checkpoint.npz").exists()
+    for name, tensor in tensors_in(whole.learner).items():
+        assert torch.equal(tensor, tensors_in(end.learner)[name]), name
+    assert not (half.run_dir / "checkpoint.pt").exists()
 
 
 def test_what_a_checkpoint_lacks_changes_the_run(script, monkeypatch, tmp_path):
@@ -106,37 +117,31 @@ def test_what_a_checkpoint_lacks_changes_the_run(script, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         stopped_at(script, patch, 298)
         half = script.train(tiny_args(script, tmp_path / "half", **TOY_ARGS))
-    kept = (half.run_dir / "checkpoint.npz").read_bytes()
-    with np.load(half.run_dir / "checkpoint.npz") as arrays:
-        parts = {name: arrays[name] for name in arrays.files}
-    lacking = [f"{kind}.0" for kind in ("rb.frames", "rb.ages", "rb.actions", "rb.rewards")]
-    lacking += ["rb.terminations.0", "rb.newest", "optimizer.0.exp_avg_sq", "optimizer.0.step"]
-    lacking += ["target_network.network.0.bias"]
-    for name in [*lacking, "rng", "draws", "games"]:
-        other = dict(parts)
-        if name in parts:
-            other[name] = np.zeros_like(parts[name])
+    kept = (half.run_dir / "checkpoint.pt").read_bytes()
+    replay, moments = ".3.rows.", ".2.state.0."
+    lacking = [replay + name for name in ("frames", "ages", "actions", "rewards", "terminations")]
+    lacking += [moments + "exp_avg_sq", moments + "step", ".1.network.0.bias", ".3.draws"]
+    for name in [*lacking, "t", "rng", "games"]:
+        state = torch.load(half.run_dir / "checkpoint.pt", weights_only=True)
+        if name in lacking:
+            fresh = torch.Generator().manual_seed(9).get_state() if "draws" in name else 0
+            tensors_in(state["learner"])[name].copy_(torch.as_tensor(fresh))
+        elif name == "t":
+            state["learner"][3]["t"] -= 1
+        elif name == "rng":
+            state["rng"] = np.random.default_rng(9).bit_generator.state
         else:
-            state = json.loads(str(parts["state"]))
-            fresh = json.loads(json.dumps(state[name]))
-            if name == "rng":
-                fresh = np.random.default_rng(9).bit_generator.state
-            elif name == "draws":
-                fresh = torch.Generator().manual_seed(9).get_state().tolist()
-            else:
-                fresh[1]["rng"] = np.random.default_rng(9).bit_generator.state
-            other["state"] = np.array(json.dumps(state | {name: fresh}))
+            state["games"][1]["rng"] = np.random.default_rng(9).bit_generator.state
         run_dir = tmp_path / name
         shutil.copytree(half.run_dir, run_dir)
-        with open(run_dir / "checkpoint.npz", "wb") as file:
-            np.savez(file, **other)
+        torch.save(state, run_dir / "checkpoint.pt")
         end = resumed(script, run_dir)
         same = all(
             torch.equal(a, b)
             for a, b in zip(end.q_network.parameters(), whole.q_network.parameters(), strict=True)
         )
         assert not same, name
-    assert (half.run_dir / "checkpoint.npz").read_bytes() == kept
+    assert (half.run_dir / "checkpoint.pt").read_bytes() == kept
 
 
 def test_checkpoints_come_at_their_period_and_the_first_at_once(script, monkeypatch, tmp_path):
@@ -144,15 +149,15 @@ def test_checkpoints_come_at_their_period_and_the_first_at_once(script, monkeypa
     replace_game(monkeypatch, script, Scripted)
     steps, original = [], script.save_checkpoint
 
-    def save(run_dir, state, *rest):
-        original(run_dir, state, *rest)
-        steps.append((state["step"], state["num_updates"]))
-        assert (run_dir / "checkpoint.npz").exists()
+    def save(run_dir, about, progress, *rest):
+        original(run_dir, about, progress, *rest)
+        steps.append((progress["step"], progress["num_updates"]))
+        assert (run_dir / "checkpoint.pt").exists()
 
     monkeypatch.setattr(script, "save_checkpoint", save)
     end = script.train(tiny_args(script, tmp_path / "run", checkpoint_frequency=250))
     assert steps == [(0, 0), (250, 37), (500, 100)]  # multiples of 4 in (100, step]
-    assert not (end.run_dir / "checkpoint.npz").exists()
+    assert not (end.run_dir / "checkpoint.pt").exists()
 
 
 def test_without_a_period_only_a_signal_writes_a_checkpoint(script, monkeypatch, tmp_path):
@@ -161,7 +166,7 @@ def test_without_a_period_only_a_signal_writes_a_checkpoint(script, monkeypatch,
     stopped_at(script, monkeypatch, 300)
     args = tiny_args(script, tmp_path / "run", checkpoint_frequency=0)
     end = script.train(args)
-    assert (end.step, (end.run_dir / "checkpoint.npz").exists()) == (301, True)
+    assert (end.step, (end.run_dir / "checkpoint.pt").exists()) == (301, True)
 
 
 def test_a_kept_checkpoint_continues_a_finished_run(script, monkeypatch, tmp_path):
@@ -201,7 +206,7 @@ def test_what_was_written_after_the_checkpoint_is_written_again_once(script, mon
     whole = script.train(tiny_args(script, tmp_path / "whole", **TOY_ARGS))
     args = tiny_args(script, tmp_path / "half", checkpoint_frequency=250, **TOY_ARGS)
     with monkeypatch.context() as patch:
-        patch.setattr(script, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+        without_a_model(script, patch)
         with pytest.raises(MemoryError):
             script.train(args)
     assert len(rows(tmp_path / "half", "episodes.csv")) == len(whole.returns)
@@ -258,15 +263,15 @@ def assert_refused_and_untouched(script, run_dir, match):
 @pytest.mark.parametrize("tenths", range(10))
 def test_a_checkpoint_cut_short_is_refused(script, stopped, tenths):
     """At every 10 % of its length."""
-    path = stopped / "checkpoint.npz"
+    path = stopped / "checkpoint.pt"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * tenths // 10])
-    assert_refused_and_untouched(script, stopped, "(cannot resume from|no) .*checkpoint.npz")
+    assert_refused_and_untouched(script, stopped, "checkpoint.pt is missing, damaged .*: type")
 
 
 def test_a_flipped_byte_in_any_part_is_refused(script, stopped):
-    """In the contents of each array; numpy compares zip's checksums as it reads."""
-    path = stopped / "checkpoint.npz"
+    """In the contents of each part of the zip; torch.load alone would take most of them."""
+    path = stopped / "checkpoint.pt"
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
@@ -278,52 +283,46 @@ def test_a_flipped_byte_in_any_part_is_refused(script, stopped):
         flipped = bytearray(whole)
         flipped[middle] ^= 1
         path.write_bytes(flipped)
-        with pytest.raises(script.BadInput, match="cannot resume from .*checkpoint.npz"):
-            with script.open_checkpoint(stopped) as (arrays, _):
-                for name in arrays.files:
-                    arrays[name]
+        with pytest.raises(script.BadInput, match="checkpoint.pt is missing, damaged or"):
+            script.load(path, "progress")
     path.write_bytes(whole)
     assert resumed(script, stopped).step == 600
 
 
 def test_a_file_that_would_run_code_is_refused_and_runs_nothing(script, stopped):
-    """An array of pickled objects, and a pickle in place of the zip."""
+    """A pickled object among the values, and a pickle in place of the zip."""
 
     class Harm:
         def __reduce__(self):
             return Path.touch, (stopped / "harm",)
 
-    path = stopped / "checkpoint.npz"
-    with np.load(path) as arrays:
-        parts = dict(arrays)
-    parts["rb.ages.0"] = np.array([Harm()], dtype=object)
-    with open(path, "wb") as file:
-        np.savez(file, allow_pickle=True, **parts)
-    assert_refused_and_untouched(script, stopped, "cannot resume from .*pickle")
-    path.write_bytes(__import__("pickle").dumps(Harm()))
-    assert_refused_and_untouched(script, stopped, "cannot resume from .*pickle")
+    path = stopped / "checkpoint.pt"
+    torch.save({"step": Harm()}, path)
+    assert_refused_and_untouched(script, stopped, "checkpoint.pt .* damaged .*UnpicklingError")
+    path.write_bytes(pickle.dumps(Harm()))
+    assert_refused_and_untouched(script, stopped, "checkpoint.pt .* damaged .*BadZipFile")
     assert not (stopped / "harm").exists()
 
 
 @pytest.mark.parametrize(
     "change, match",
     [
-        ({"script": "dqn_atari 0"}, "of another script"),
+        ({"script": "dqn_atari_0"}, "of another script"),
         ({"games": []}, "cannot resume"),
-        ({"step": 20}, "cannot resume"),
+        ({"learner": []}, "cannot resume"),
+        ({"learner": [{}, {}, {}, {}]}, "cannot resume"),
         ({"rng": {"bit_generator": "MT19937"}}, "cannot resume"),
-        ({"draws": [0] * 16}, "it ran on cpu and can only go on there"),
+        ({"args": None}, "cannot resume"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(script, stopped, change, match):
     """Of another version, or tampered with and given a right checksum."""
-    path = stopped / "checkpoint.npz"
-    with np.load(path) as arrays:
-        parts = dict(arrays)
-    parts["state"] = np.array(json.dumps(json.loads(str(parts["state"])) | change))
-    with open(path, "wb") as file:
-        np.savez(file, **parts)
-    assert_refused_and_untouched(script, stopped, match)
+    path = stopped / "checkpoint.pt"
+    args = script.Args(**script.load(path, "progress")["args"] | {"resume": str(stopped)})
+    script.save(path, script.load(path, "progress") | change)
+    with pytest.raises(script.BadInput, match=match):
+        script.train(args)
+    assert multiprocessing.active_children() == []
 
 
 def test_another_flag_or_a_shorter_run_is_refused(script, stopped):
@@ -333,7 +332,7 @@ def test_another_flag_or_a_shorter_run_is_refused(script, stopped):
     with pytest.raises(script.BadInput, match="type --total-timesteps 302 or more"):
         resumed(script, stopped, total_timesteps=300)
     assert resumed(script, stopped).step == 600
-    with pytest.raises(script.BadInput, match="no .*checkpoint.npz: type the directory of an unf"):
+    with pytest.raises(script.BadInput, match="checkpoint.pt is missing, .*File"):
         resumed(script, stopped)
 
 
@@ -365,8 +364,7 @@ def test_weights_that_are_not_finite_keep_the_last_good_checkpoint(script, monke
     with pytest.raises(RuntimeError, match="not finite at step 500"):
         script.train(args)
     monkeypatch.setattr(script, "td_loss", original)
-    with script.open_checkpoint(tmp_path / "run") as (_, state):
-        assert state["step"] == 250
+    assert script.load(tmp_path / "run" / "checkpoint.pt", "progress")["progress"]["step"] == 250
     assert resumed(script, tmp_path / "run").step == 600
 
 
@@ -399,7 +397,9 @@ def test_a_dead_process_ends_the_run_with_its_game_and_the_run_goes_on(
 def test_a_run_that_is_under_way_cannot_be_resumed(script, stopped):
     """The lock is the system's: it ends with its process, however that ends."""
     with script.filelock.FileLock(stopped / ".lock"):
-        assert_refused_and_untouched(script, stopped, "another process is training in")
+        assert_refused_and_untouched(
+            script, stopped, "does another process train there.*could not be acquired"
+        )
     assert resumed(script, stopped).step == 600
 
 
@@ -434,22 +434,21 @@ def test_a_disk_that_fills_keeps_the_last_checkpoint_and_the_run(
     subprocess.run(["mount", "-o", "remount,size=60m", str(small_disk)], check=True)
     original = script.save_checkpoint
 
-    def save(run_dir, state, *rest):
-        if state["step"] == 400:
+    def save(run_dir, about, progress, *rest):
+        if progress["step"] == 400:
             free = shutil.disk_usage(small_disk).free
             (small_disk / "filler").write_bytes(bytes(free - 5_000_000))
-        original(run_dir, state, *rest)
+        original(run_dir, about, progress, *rest)
 
     monkeypatch.setattr(script, "save_checkpoint", save)
-    monkeypatch.setattr(script, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+    without_a_model(script, monkeypatch)
     args = tiny_args(script, small_disk / "run", **settings)
     with pytest.raises(MemoryError):
         script.train(args)
     out = capfd.readouterr().out
-    assert "step 400: NO checkpoint, the one before stays: [Errno 28]" in out
+    assert "step 400: NO checkpoint, the one before stays: 0.00 GB free, " in out
     assert not (small_disk / "run" / "checkpoint.part").exists()
-    with script.open_checkpoint(small_disk / "run") as (_, state):
-        assert state["step"] == 200
+    assert script.load(small_disk / "run" / "checkpoint.pt", "progress")["progress"]["step"] == 200
     (small_disk / "filler").unlink()
     monkeypatch.undo()
     replace_game(monkeypatch, script, Scripted, **TOY)
@@ -460,6 +459,7 @@ def test_a_read_only_place_is_refused_in_one_line(script, small_disk):
     """By the program, with exit code 2."""
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     command = [sys.executable, script.__file__, "--run-dir", str(small_disk / "run")]
+    command += ["--checkpoint-frequency", "0"]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 2 and answer.stderr.count("\n") == 1
     assert "Read-only file system" in answer.stderr and "disk/run" in answer.stderr

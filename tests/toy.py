@@ -30,16 +30,16 @@ class ToyGame(gym.Env):
 
     @property
     def state(self):
-        """All it is made of, in the words of JSON: whatever a toy keeps, and its generator."""
+        """All it is made of: whatever a toy keeps, and its generator."""
         about = {k: v for k, v in vars(self).items() if type(v) in (int, float, bool)}
-        images = {k: v.tobytes().hex() for k, v in vars(self).items() if k in ("obs", "screen")}
+        images = {k: v.tobytes() for k, v in vars(self).items() if k in ("obs", "screen")}
         return {"about": about, "images": images, "rng": self.np_random.bit_generator.state}
 
     @state.setter
     def state(self, state):
         vars(self).update(state["about"])
         for name, image in state["images"].items():
-            pixels = np.frombuffer(bytes.fromhex(image), np.uint8)
+            pixels = np.frombuffer(image, np.uint8)
             setattr(self, name, pixels.reshape(-1, 84, 84).copy())
         self.screen = self.screen[0]
         self.np_random.bit_generator.state = state["rng"]
@@ -121,3 +121,13 @@ def tiny_args(script, run_dir, **changes):
     )
     tiny |= dict(target_network_frequency=100, exploration_steps=300, log_frequency=100)
     return script.Args(**tiny | changes)
+
+
+def tensors_in(state, name="") -> dict:
+    """Every tensor of nested dictionaries and lists, by its path."""
+    if hasattr(state, "state_dict"):
+        state = state.state_dict()
+    if isinstance(state, (dict, list, tuple)):
+        parts = state.items() if isinstance(state, dict) else enumerate(state)
+        return {k: x for key, part in parts for k, x in tensors_in(part, f"{name}.{key}").items()}
+    return {name: state} if hasattr(state, "numpy") else {}

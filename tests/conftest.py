@@ -1,11 +1,11 @@
 """What the tests share."""
 
+import importlib
+
 import pytest
 
-import dqn_atari
 
-
-@pytest.fixture(scope="session")
-def script():
-    """The script under test, as a module."""
-    return dqn_atari
+@pytest.fixture(scope="session", params=["dqn_atari", "dqn_atari_2013"])
+def script(request):
+    """Each script in turn, as a module; `toy.only` names those that a test is about."""
+    return importlib.import_module(request.param)

@@ -4,6 +4,9 @@ import multiprocessing
 
 import numpy as np
 import pytest
+from toy import only
+
+pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the same words
 
 GAMES = """Alien Amidar Assault Asterix Asteroids Atlantis BankHeist BattleZone BeamRider Bowling
 Boxing Breakout Centipede ChopperCommand CrazyClimber DemonAttack DoubleDunk Enduro FishingDerby

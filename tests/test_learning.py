@@ -9,6 +9,9 @@ import pytest
 import torch
 import torch.nn as nn
 from scipy import stats
+from toy import only
+
+pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the same words
 
 
 def random_frames(count, seed=0):

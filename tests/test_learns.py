@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from toy import Catch, replace_game, tiny_args
+from toy import Catch, only, replace_game, tiny_args
+
+pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the same words
 
 
 @pytest.mark.parametrize("learning_rate, least, most", [(5e-4, 0.8, 1.0), (1e-12, -1.0, 0.2)])

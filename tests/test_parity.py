@@ -5,7 +5,9 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from toy import Scripted, replace_game, tensors_in, tiny_args
+from toy import Scripted, only, replace_game, tensors_in, tiny_args
+
+pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the same words
 
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

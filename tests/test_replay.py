@@ -11,6 +11,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from toy import only
+
+pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the same words
 
 # What follows an action: nothing, a lost life, game over, a time limit, or two of them at once.
 NOTHING, LIFE, OVER, LIMIT, LIFE_AND_LIMIT, OVER_AND_LIMIT = ".LOTXY"

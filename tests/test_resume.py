@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy import Scripted, replace_game, tensors_in, tiny_args
+from test_train import counts
+from toy import Scripted, only, replace_game, tensors_in, tiny_args
 
 WALL_CLOCK = ("charts/SPS",)
 
@@ -83,7 +84,7 @@ def without_a_model(script, monkeypatch):
 
 
 TOY = dict(lengths=(11, 6), rewards=(0.0, 3.0, -2.0), lives_lost=(4,), action_bonus=1)
-TOY_ARGS = dict(num_envs=2, buffer_size=200, eval_frequency=150, eval_games=2)
+TOY_ARGS = dict(num_envs=2, buffer_size=200, eval_frequency=150, eval_games=2, eval_steps=12)
 
 
 # --- Exactness ------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(script, monkeypatch, tmp_path, step, 
     assert (half.step, set(half.stop)) == (step + 2, {signal.SIGTERM})
     assert not (half.run_dir / "model.pt").exists()
     end = resumed(script, half.run_dir)
-    assert (end.step, end.num_updates, end.num_syncs) == (600, 125, 5)
+    assert counts(end) == (600, 125, 5)[: len(counts(end))]
     assert end.returns == whole.returns and len(whole.returns) > 60
     assert_equal_runs(whole.run_dir, half.run_dir)
     for name, tensor in tensors_in(whole.learner).items():
@@ -110,6 +111,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(script, monkeypatch, tmp_path, step, 
     assert not (half.run_dir / "checkpoint.pt").exists()
 
 
+@only("dqn_atari")
 def test_what_a_checkpoint_lacks_changes_the_run(script, monkeypatch, tmp_path):
     """The comparison above can fail: without each part in turn the end is another one."""
     replace_game(monkeypatch, script, Scripted, **TOY)
@@ -275,7 +277,7 @@ def test_a_flipped_byte_in_any_part_is_refused(script, stopped):
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
-    assert len(parts) > 40
+    assert len(parts) > 30
     for part in parts:
         lengths = whole[part.header_offset + 26 : part.header_offset + 30]  # of name and extra
         start = part.header_offset + 30 + int(np.frombuffer(lengths, "<u2").sum())
@@ -327,8 +329,8 @@ def test_a_state_that_does_not_fit_is_refused(script, stopped, change, match):
 
 def test_another_flag_or_a_shorter_run_is_refused(script, stopped):
     """The message names the flag."""
-    with pytest.raises(script.BadInput, match="has --gamma 0.99: leave --gamma out"):
-        resumed(script, stopped, gamma=0.9)
+    with pytest.raises(script.BadInput, match="has --batch-size 4: leave --batch-size out"):
+        resumed(script, stopped, batch_size=8)
     with pytest.raises(script.BadInput, match="type --total-timesteps 302 or more"):
         resumed(script, stopped, total_timesteps=300)
     assert resumed(script, stopped).step == 600

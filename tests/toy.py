@@ -1,7 +1,15 @@
 """Toy games with the face of `make_env`'s, and arguments small enough for a test."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
+import pytest
+
+
+def only(*names):
+    """A mark for tests of what these scripts alone have, or of what all have in the same words."""
+    return pytest.mark.parametrize("script", names, indirect=True, scope="session")
 
 
 class ToyGame(gym.Env):
@@ -114,13 +122,17 @@ def replace_game(monkeypatch, script, game, **settings):
 
 
 def tiny_args(script, run_dir, **changes):
-    """Args of a run of seconds: 600 agent steps, 125 updates and 5 target copies."""
+    """Args of a run of seconds: 600 agent steps, 125 updates and 5 target copies.
+
+    What a script has no flag for is left out.
+    """
     tiny = dict(run_dir=str(run_dir), device="cpu", precision="float32", num_envs=1)
     tiny |= dict(
         batch_size=4, total_timesteps=600, buffer_size=800, learning_starts=100, train_frequency=4
     )
     tiny |= dict(target_network_frequency=100, exploration_steps=300, log_frequency=100)
-    return script.Args(**tiny | changes)
+    known = {field.name for field in dataclasses.fields(script.Args)}
+    return script.Args(**{k: v for k, v in (tiny | changes).items() if k in known})
 
 
 def tensors_in(state, name="") -> dict:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from fake_atari import HEIGHT, WIDTH, FakeAtaris, Play
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv, NoopResetEnv, WarpFrame
+from toy import only
 
 gymnasium.register_envs(ale_py)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -98,7 +99,7 @@ def drive(request, script, monkeypatch):
     def start(play, **flags):
         fakes = FakeAtaris(play)
         monkeypatch.setattr(script.gym, "make", fakes.make)
-        flags = {"seed": 0, "noop_max": 0, "num_envs": 2} | flags
+        flags = dict(seed=0, noop_max=0, num_envs=2, life_loss_terminal=True) | flags
         return request.param(script, script.Args(**flags)), fakes
 
     return start
@@ -175,6 +176,7 @@ def test_a_step_is_4_emulator_frames_of_one_action(drive):
         assert fakes.rows(game)["frame"].tolist() == list(range(1, 21))
 
 
+@only("dqn_atari")
 @pytest.mark.parametrize("skip", [1, 2, 3, 4, 5])
 def test_screen_is_the_maximum_of_the_last_two_frames_of_a_step(drive, skip):
     """Pitfalls 1, 2."""
@@ -186,12 +188,14 @@ def test_screen_is_the_maximum_of_the_last_two_frames_of_a_step(drive, skip):
             assert_seen(frame, expected)
 
 
+@only("dqn_atari")
 def test_maximum_is_taken_over_colours_before_luminance(drive):
     """Pitfall 3: red then blue is 105, the luminance of magenta; of the two luminances it is 76."""
     games, _ = drive(Play(screen=lambda at: {3: RED, 4: BLUE}.get(at.frame, 0)))
     assert (games.step(0).obs[:, -1] == 105).all()
 
 
+@only("dqn_atari")
 @pytest.mark.parametrize("end, shown", [(1, [1]), (2, [1, 2]), (3, [2, 3]), (4, [3, 4])])
 @pytest.mark.parametrize("how", ["over", "truncated"])
 def test_a_repeat_cut_short_shows_only_its_own_frames(drive, end, shown, how):
@@ -214,6 +218,7 @@ def test_a_repeat_cut_short_shows_only_its_own_frames(drive, end, shown, how):
     assert len(fakes.rows(0)) == 3 * (8 + end)
 
 
+@only("dqn_atari")
 def test_a_new_game_shows_no_pixel_of_the_old_one(drive):
     """Pitfalls 2, 10, 19: the observation at an end is the first of the next game."""
     ends = {1: 5, 2: 6, 3: 11, 4: 4}
@@ -419,6 +424,7 @@ def test_a_pure_colour_has_its_grey_level(drive, colour, level):
         assert abs(int(frame[0, 0]) - level) <= 1
 
 
+@only("dqn_atari")
 def test_orientation_is_kept(drive):
     """Pitfall 6: a strip of 10 rows and 80 columns, top left, covers 4 rows and 42 columns."""
     strip = image((slice(0, 10), slice(0, 80), 255))
@@ -429,6 +435,7 @@ def test_orientation_is_kept(drive):
         assert (frame == expected).all()
 
 
+@only("dqn_atari")
 def test_every_source_pixel_is_seen_and_frames_are_box_averages(drive):
     """Pitfalls 5, 7: 100 screens light every pixel once, 10 apart, then noise."""
     rng = np.random.default_rng(0)
@@ -692,6 +699,7 @@ class Reference:
         return self.show(frame), reward, terminated, truncated, life_lost
 
 
+@only("dqn_atari")
 @pytest.mark.parametrize("game", ["Pong", "Breakout", "Seaquest", "Qbert"])
 def test_a_real_game_equals_an_independent_pipeline_bit_for_bit(script, game):
     """Pitfalls 1-6, 9-11, 23, 24, 26-28, 44: 1,000 agent steps."""
@@ -720,7 +728,7 @@ def test_a_seed_decides_the_game(script, env_id):
     """Pitfalls 25, 44: also where sticky actions draw from the emulator's own generator."""
 
     def play(seed):
-        env = script.make_env(script.Args(env_id=env_id))
+        env = script.make_env(script.Args(env_id=env_id, noop_max=30))
         rng = np.random.default_rng(0)
         return np.stack(
             [env.reset(seed=seed)[0], *(env.step(rng.integers(6))[0] for _ in range(100))]
@@ -757,6 +765,7 @@ def test_a_sticky_frame_repeats_what_the_emulator_did_before(
     assert (np.abs(old - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4_000)).all()
 
 
+@only("dqn_atari")
 def test_the_first_screen_is_the_maximum_of_two_frames_like_every_other(monkeypatch, script):
     """Of the last two no-ops, or of the reset and the only one; odd frames k show level 10 k."""
     fakes = FakeAtaris(Play(screen=lambda at: 10 * at.frame if at.frame % 2 else 0))
@@ -770,7 +779,7 @@ def test_the_first_screen_is_the_maximum_of_two_frames_like_every_other(monkeypa
 @pytest.mark.parametrize("env_id", [PONG, "ALE/Pong-v5"])
 def test_real_steps_are_4_frames_and_real_no_ops_one(script, env_id):
     """Pitfalls 24, 27: the emulator's own count."""
-    env, raw = script.make_env(script.Args(env_id=env_id)), gymnasium.make(env_id)
+    env, raw = script.make_env(script.Args(env_id=env_id, noop_max=30)), gymnasium.make(env_id)
     for seed in range(5):
         raw.reset(seed=seed)
         num_noops = raw.unwrapped.np_random.integers(1, 31)

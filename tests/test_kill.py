@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from test_resume import assert_equal_runs
+from toy import only
 
 FLAGS = """--device cpu --num-envs 4 --total-timesteps {steps} --buffer-size 2000
---learning-starts 800 --target-network-frequency 400 --exploration-steps 2000
---checkpoint-frequency 400
---eval-frequency 2000 --eval-games 1 --eval-max-frames 400"""
+--learning-starts 800 --exploration-steps 2000 --checkpoint-frequency 400
+--eval-frequency 2000 --eval-max-frames 400"""
+OWN = {
+    "dqn_atari": "--target-network-frequency 400 --eval-games 1",
+    "dqn_atari_2013": "--eval-steps 100 --train-frequency 4",
+}
 
 
 def start(script, run_dir, *flags):
@@ -57,7 +61,8 @@ def members(group):
 
 
 def whole_run(script, game, run_dir, steps):
-    flags = ["--env-id", f"{game}NoFrameskip-v4", *FLAGS.format(steps=steps).split()]
+    flags = f"--env-id {game}NoFrameskip-v4 {FLAGS} {OWN[script.__name__]}"
+    flags = flags.format(steps=steps).split()
     process = start(script, run_dir, *flags, "--run-dir", str(run_dir))
     assert process.wait() == 0, Path(f"{run_dir}.out").read_text()
     return flags
@@ -66,7 +71,7 @@ def whole_run(script, game, run_dir, steps):
 def facts(script, run_dir):
     """What had happened by the last checkpoint."""
     progress = script.load(run_dir / "checkpoint.pt", "progress")["progress"]
-    about = {name: progress[name] for name in ("step", "num_updates", "num_syncs")}
+    about = {name: progress.get(name, 1) for name in ("step", "num_updates", "num_syncs")}
     full = progress["step"] > 2000
     sizes = progress["log"]["bytes"]
     return about | {
@@ -136,6 +141,7 @@ def test_ten_signals_to_the_whole_group(script, tmp_path, game):
     assert len(seen) == 10 and len({fact["step"] for fact in seen}) == 10
 
 
+@only("dqn_atari")
 @pytest.mark.long
 def test_a_killed_worker_ends_the_run_in_time_ten_times_of_ten(script, tmp_path):
     """Within 10 s, with a message and a checkpoint that goes on to the same end."""
@@ -160,6 +166,7 @@ def test_a_killed_worker_ends_the_run_in_time_ten_times_of_ten(script, tmp_path)
     assert_equal_runs(tmp_path / "whole", run_dir)
 
 
+@only("dqn_atari")
 @pytest.mark.long
 def test_three_hundred_thousand_steps_do_not_grow(script, tmp_path):
     """Resident memory within 2 %, and as many open files and processes as before."""

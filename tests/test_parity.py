@@ -10,7 +10,6 @@ from toy import Scripted, only, replace_game, tensors_in, tiny_args
 pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the same words
 
 gpu = pytest.mark.gpu
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def learner(script, device, transitions, **changes):
@@ -141,7 +140,6 @@ def test_the_optimizer_has_its_state_before_its_first_step(script):
 
 # --- On CUDA --------------------------------------------------------------------------------------
 @gpu
-@needs_cuda
 @pytest.mark.parametrize(
     "changes",
     [
@@ -175,7 +173,6 @@ def test_captured_updates_equal_eager_ones(script, monkeypatch, changes):
 
 
 @gpu
-@needs_cuda
 def test_every_valid_index_is_reachable_after_a_capture(script):
     """The graph was recorded when the ring held 1,000 transitions of 2,000."""
     device = torch.device("cuda")
@@ -203,7 +200,6 @@ def test_every_valid_index_is_reachable_after_a_capture(script):
 
 
 @gpu
-@needs_cuda
 def test_updates_and_storing_do_not_wait_for_the_device(script):
     """Nor does the target copy; a synchronisation that torch knows of raises."""
     device = torch.device("cuda")
@@ -221,7 +217,6 @@ def test_updates_and_storing_do_not_wait_for_the_device(script):
 
 
 @gpu
-@needs_cuda
 def test_a_vector_step_waits_for_the_device_once(script, monkeypatch, tmp_path):
     """For the actions; counted by the profiler over a run without log lines."""
     replace_game(monkeypatch, script, Scripted, lengths=(10_000,))
@@ -248,7 +243,6 @@ def test_a_vector_step_waits_for_the_device_once(script, monkeypatch, tmp_path):
 
 
 @gpu
-@needs_cuda
 def test_one_seed_is_one_run_on_cuda_too_and_resume_is_exact(script, monkeypatch, tmp_path):
     """With cuDNN's deterministic kernels, the default."""
     from test_resume import TOY, TOY_ARGS, assert_equal_runs, resumed, stopped_at

@@ -408,13 +408,13 @@ class QNetwork(nn.Module):
 class RMSProp(torch.optim.Optimizer):
     """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
-    0.01 stands inside the root and belongs to gradients summed over the batch; our loss is a
-    mean, so it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
+    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
+    mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
     it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
     """
 
-    def __init__(self, parameters, lr, batch_size):
-        super().__init__(parameters, dict(lr=lr, eps=0.01 / batch_size**2))
+    def __init__(self, parameters, lr, eps):
+        super().__init__(parameters, dict(lr=lr, eps=eps))
         for p in self.param_groups[0]["params"]:
             self.state[p] = {"g": torch.zeros_like(p), "g2": torch.zeros_like(p)}
 
@@ -432,7 +432,7 @@ def make_optimizer(q_network: QNetwork, args: Args) -> torch.optim.Optimizer:
     """Its state exists from the start, because a CUDA graph and a checkpoint need it in place."""
     parameters, lr = list(q_network.parameters()), args.learning_rate
     if args.optimizer == "rmsprop":
-        return RMSProp(parameters, lr, args.batch_size)
+        return RMSProp(parameters, lr, eps=0.01 / args.batch_size**2)
     adam = torch.optim.Adam(parameters, lr, fused=True, capturable=parameters[0].is_cuda)
     for p in parameters:
         p.grad = torch.zeros_like(p)

@@ -100,7 +100,7 @@ class Args:
     learning_starts: int = 50_000  # agent steps before the first update; ours, Nature's
     train_frequency: int = 1  # agent steps per update [NIPS A1]
     batch_size: int = 32  # transitions per update [NIPS s5]
-    gamma: float = 0.95  # discount; ours: at 0.99 values run away (benchmark/README.md)
+    gamma: float = 0.95  # discount; ours: at 0.99 values run off, see benchmark/README.md
     learning_rate: float = 2.5e-4  # ours, Nature's
     start_e: float = 1.0  # epsilon at step 0 [NIPS s5]
     end_e: float = 0.1  # epsilon at the end of its fall [NIPS s5]
@@ -396,13 +396,13 @@ class QNetwork(nn.Module):
 class RMSProp(torch.optim.Optimizer):
     """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
-    0.01 stands inside the root and belongs to gradients summed over the batch; our loss is a
-    mean, so it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
+    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
+    mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
     it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
     """
 
-    def __init__(self, parameters, lr, batch_size):
-        super().__init__(parameters, dict(lr=lr, eps=0.01 / batch_size**2))
+    def __init__(self, parameters, lr, eps):
+        super().__init__(parameters, dict(lr=lr, eps=eps))
         for p in self.param_groups[0]["params"]:
             self.state[p] = {"g": torch.zeros_like(p), "g2": torch.zeros_like(p)}
 
@@ -694,7 +694,7 @@ def train(args: Args) -> SimpleNamespace:
         q_network = QNetwork(num_actions, bf16).to(device)
         if args.init_from and not args.resume:
             load_model(args.init_from, q_network, args)
-        optimizer = RMSProp(q_network.parameters(), args.learning_rate, args.batch_size)
+        optimizer = RMSProp(q_network.parameters(), args.learning_rate, eps=1e-6)  # ours
         obs = to_device(obs, device)
         rb = ReplayBuffer(args, obs)
         learner = q_network, optimizer, rb

@@ -133,7 +133,7 @@ def test_one_game_equals_a_scalar_loop_bit_for_bit(script, monkeypatch, tmp_path
     obs, _ = env.reset(seed=1)
     torch.manual_seed(1)
     rng, network = np.random.default_rng(1), script.QNetwork(3)
-    optimizer = script.RMSProp(network.parameters(), 2.5e-4, 4)
+    optimizer = script.RMSProp(network.parameters(), 2.5e-4, 1e-6)
     replay = script.ReplayBuffer(args, torch.tensor(obs[None]))
     for step in range(600):
         epsilon = 1.0 - 0.9 * min(step / 300, 1.0)

@@ -357,7 +357,7 @@ def test_rmsprop_of_a_mean_loss_is_the_released_rule_on_summed_gradients(
     inputs, targets = rng.normal(size=(10, 32, 5)), scale * rng.normal(size=(10, 32))
     w = nn.Parameter(torch.zeros(5, dtype=dtype))
     lr = 0.01 * scale
-    optimizer, lua = script.RMSProp([w], lr, batch_size=32), LuaRMSProp(np.zeros(5), lr)
+    optimizer, lua = script.RMSProp([w], lr, 0.01 / 32**2), LuaRMSProp(np.zeros(5), lr)
     for x, y in zip(inputs, targets, strict=True):
         error = torch.tensor(y, dtype=dtype) - torch.tensor(x, dtype=dtype) @ w
         optimizer.zero_grad()
@@ -372,7 +372,7 @@ def test_rmsprop_of_a_mean_loss_is_the_released_rule_on_summed_gradients(
 def test_rmsprop_traces_three_steps_as_by_hand(script):
     """Pitfall 35: gradients 1, 2, -1; g is 0.05, 0.1475, 0.090125; g2 is 0.05, 0.2475, 0.285125."""
     w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    optimizer, trace = script.RMSProp([w], lr=0.1, batch_size=1), []
+    optimizer, trace = script.RMSProp([w], lr=0.1, eps=0.01), []
     for gradient in (1.0, 2.0, -1.0):
         before = w.item()
         w.grad = torch.tensor([gradient], dtype=torch.float64)
@@ -389,7 +389,7 @@ def test_torch_rmsprop_is_another_rule(script):
     steps = []
     for rule in ("ours", "torch"):
         w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        optimizer = script.RMSProp([w], 1.0, 1)
+        optimizer = script.RMSProp([w], 1.0, 0.01)
         if rule == "torch":
             optimizer = torch.optim.RMSprop([w], 1.0, alpha=0.95, eps=0.01, centered=True)
         w.grad = torch.full_like(w, 1e-6)
@@ -410,16 +410,16 @@ def test_rmsprop_continues_from_its_state_dict_bit_for_bit(script):
             optimizer.step()
 
     w = nn.Parameter(torch.ones(2, 3))
-    optimizer, file = script.RMSProp([w], 0.01, 32), io.BytesIO()
+    optimizer, file = script.RMSProp([w], 0.01, 0.01 / 32**2), io.BytesIO()
     run(optimizer, w, gradients[:5])
     torch.save(optimizer.state_dict(), file)
     file.seek(0)
     copied, fresh = (nn.Parameter(w.detach().clone()) for _ in range(2))
-    other = script.RMSProp([copied], 99.0, 1)
+    other = script.RMSProp([copied], 99.0, 0.01)
     other.load_state_dict(torch.load(file, weights_only=True))
     run(optimizer, w, gradients[5:])
     run(other, copied, gradients[5:])
-    run(script.RMSProp([fresh], 0.01, 32), fresh, gradients[5:])
+    run(script.RMSProp([fresh], 0.01, 0.01 / 32**2), fresh, gradients[5:])
     assert torch.equal(w, copied) and not torch.equal(w, fresh)
 
 

@@ -409,7 +409,7 @@ class RMSProp(torch.optim.Optimizer):
     """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
     eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
-    mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where gradients vanish
+    mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where slopes vanish
     it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
     """
 

@@ -221,19 +221,19 @@ class AtariGame(gym.Wrapper):
 
     @property
     def state(self) -> dict:
-        """Everything its future depends on."""
-        ale = self.ale.cloneState(include_rng=True).serialize()
+        """Everything its future depends on, in the words of JSON."""
+        ale = self.ale.cloneState(include_rng=True).serialize().hex()
         about = {"lives": self.lives, "episode": self.episode, "held": self.held, "ale": ale}
-        return about | {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes()}
+        return about | {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes().hex()}
 
     @state.setter
     def state(self, state: dict):
         # An emulator's state lacks a part that its first frame sets (ale-py 0.12, seen in Qbert).
         self.env.step(0)
-        self.ale.restoreState(ale_py.ALEState(state["ale"]))
+        self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
         self.np_random.bit_generator.state = state["rng"]
         self.lives, self.episode, self.held = state["lives"], state["episode"], state["held"]
-        self.obs.ravel()[:] = np.frombuffer(state["obs"], np.uint8)
+        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
 
 
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
@@ -718,7 +718,8 @@ def train(args: Args) -> SimpleNamespace:
         obs = to_device(obs, device)
         rb = ReplayBuffer(args, obs)
         learner = q_network, target_network, optimizer, rb
-        needed = 2e-9 * rb.frames.nbytes if args.checkpoint_frequency and not args.resume else 0
+        size = rb.frames.nbytes / 1e9
+        needed = 2 * size if args.checkpoint_frequency and not args.resume else 0
         parent = next(path for path in run_dir.absolute().parents if path.exists())
         disk = shutil.disk_usage(parent).free / 1e9
         what = f"two checkpoints can need {needed:.2f} GB, {parent} has {disk:.2f} GB"
@@ -750,7 +751,7 @@ def train(args: Args) -> SimpleNamespace:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
         sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
+        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

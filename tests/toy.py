@@ -38,16 +38,16 @@ class ToyGame(gym.Env):
 
     @property
     def state(self):
-        """All it is made of: whatever a toy keeps, and its generator."""
+        """All it is made of, in the words of JSON: whatever a toy keeps, and its generator."""
         about = {k: v for k, v in vars(self).items() if type(v) in (int, float, bool)}
-        images = {k: v.tobytes() for k, v in vars(self).items() if k in ("obs", "screen")}
+        images = {k: v.tobytes().hex() for k, v in vars(self).items() if k in ("obs", "screen")}
         return {"about": about, "images": images, "rng": self.np_random.bit_generator.state}
 
     @state.setter
     def state(self, state):
         vars(self).update(state["about"])
         for name, image in state["images"].items():
-            pixels = np.frombuffer(image, np.uint8)
+            pixels = np.frombuffer(bytes.fromhex(image), np.uint8)
             setattr(self, name, pixels.reshape(-1, 84, 84).copy())
         self.screen = self.screen[0]
         self.np_random.bit_generator.state = state["rng"]

@@ -1,0 +1,813 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["jax>=0.10", "optax", "gymnasium>=1.2,<2", "ale-py>=0.11.2", "numpy", "tyro>=0.9",
+#   "tensorboard", "opencv-python-headless", "tqdm", "filelock"]
+# ///
+"""DQN for Atari as in Mnih et al. 2015, as DeepMind's released code, in JAX, in one file.
+
+    python dqn_atari_jax.py --env-id BreakoutNoFrameskip-v4
+    python dqn_atari_jax.py --resume runs/...
+    python dqn_atari_jax.py --env-id BreakoutNoFrameskip-v4 --evaluate runs/.../model.npz
+
+The same algorithm, number for number, as dqn_atari.py in PyTorch (tests/test_jax.py).
+References, as tags below: [Nature M], [Nature A1], [Nature T1] are Methods, Algorithm 1, Extended
+Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of google-deepmind/dqn at
+9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649.
+[CleanRL] marks the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
+
+Deviations from the paper by default, and the flag that restores it:
+    Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
+    squared error                  --loss clipped
+    80,000 steps before learning   --learning-starts 50000
+    exploration falls to 0.01      --end-e 0.1
+    target copy every 1,000 steps  --target-network-frequency 10000 (released), 40000 (printed)
+    8 games share the network      --num-envs 1
+    10 M agent steps               --total-timesteps 50000000
+Without a flag: games run while the learner works, so an update does not see the step in flight; a
+game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
+the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
+padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions
+in Pong (today's emulator has 6).
+"""
+
+# --- Imports --------------------------------------------------------------------------------------
+import contextlib
+import difflib
+import functools
+import hashlib
+import json
+import multiprocessing.connection
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+import ale_py
+import cv2
+import filelock
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tqdm import tqdm
+
+gym.register_envs(ale_py)
+SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
+
+
+# --- Args -----------------------------------------------------------------------------------------
+# One unit everywhere: the agent step, one action chosen in one game, 4 emulator frames. [Nature]
+# prints it as "frame": its 50 M frames are 38 days of play, 200 M of the emulator's.
+@dataclass
+class Args:
+    env_id: str = "BreakoutNoFrameskip-v4"  # any Atari id without frame skip, or ALE/X-v5 (sticky)
+    seed: int = 1  # of network, exploration and replay; game i has seed + i
+    total_timesteps: int = 10_000_000  # agent steps of all games together [CleanRL] (Nature: 50 M)
+    exp_name: str = Path(__file__).stem  # part of the run directory's name
+    run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
+    device: Literal["auto", "cuda", "cpu"] = "auto"  # auto: CUDA, then CPU
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"  # of products, on a GPU
+    log_frequency: int = 1_000  # agent steps between points of the curves
+    checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
+    keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
+    resume: str | None = None  # continue the run in this directory, exactly
+    capture_video: bool = False  # mp4 of whole games: number 0, 1, 8, 27, ... 1000, 2000, ...
+    init_from: str | None = None  # start from the weights in this model.npz
+
+    evaluate: str | None = None  # do not train: play with the weights in this model.npz
+    render_mode: Literal["human"] | None = None  # human: --evaluate in a window
+    eval_frequency: int = 0  # agent steps between evaluations while training; 0: none
+    eval_games: int = 30  # games of an evaluation [Nature M]
+    eval_epsilon: float = 0.05  # exploration in an evaluation [Nature M]
+    eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
+
+    num_envs: int = 8  # games stepped together; 1 is the paper's setting
+    frame_skip: int = 4  # emulator frames per agent step [Nature T1]
+    noop_max: int = 30  # a game starts with 1 to this many no-op frames [Nature T1]
+    life_loss_terminal: bool = True  # a lost life ends the return that is learned [Nature M]
+
+    buffer_size: int = 1_000_000  # transitions, 7,056 bytes each [Nature T1]
+    learning_starts: int = 80_000  # agent steps before the first update [CleanRL] (Nature: 50,000)
+    train_frequency: int = 4  # agent steps per update [Nature T1]
+    batch_size: int = 32  # transitions per update [Nature T1]
+    target_network_frequency: int = 1_000  # agent steps per copy [CleanRL] (Nature: 40,000)
+    gamma: float = 0.99  # discount [Nature T1]
+    optimizer: Literal["adam", "rmsprop"] = "adam"  # [CleanRL] (Nature: DeepMind's rmsprop)
+    learning_rate: float = 1e-4  # [CleanRL] (Nature: 2.5e-4)
+    loss: Literal["squared", "clipped"] = "squared"  # [CleanRL] (Nature: error clipped to +-1)
+    start_e: float = 1.0  # epsilon until learning_starts [Nature T1]
+    end_e: float = 0.01  # epsilon at the end of its fall [CleanRL] (Nature: 0.1)
+    exploration_steps: int = 1_000_000  # agent steps of its fall [Nature T1], from then on [Lua]
+
+
+class BadInput(ValueError):
+    """What was typed cannot work; the message is one line that says what to type instead."""
+
+
+def require(good: object, message: str) -> None:
+    if not good:
+        raise BadInput(message)
+
+
+def check_args(args: Args) -> None:
+    """Refuse what can be seen not to work, before there is any process or file."""
+    atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
+    games = [k for k, v in atari.items() if "ALE/" in k or v["frameskip"] == 1]
+    odd = [k for k in games if atari[k].get("obs_type") == "ram" or atari[k].get("continuous")]
+    games = [k for k in games if k not in odd]
+    near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
+    what = f"{args.env_id} is no Atari id without frame skip of its own"
+    require(args.env_id in games, f"{what}: type --env-id {near}")
+    fractions = ("start_e", "end_e", "eval_epsilon", "gamma")
+    may_be_0 = ("seed", "noop_max", "checkpoint_frequency", "eval_frequency", *fractions)
+    for name, value in vars(args).items():
+        if type(value) in (int, float):
+            fine = 0 <= value <= (1 if name in fractions else np.inf)
+            fine, flag = fine and (value > 0 or name in may_be_0), f"--{name.replace('_', '-')}"
+            require(fine, f"{flag} {value} cannot be: type {flag} {getattr(Args, name)}")
+    for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
+        more = -(-value // args.num_envs) * args.num_envs
+        require(value == more, f"{value} is no multiple of --num-envs: type --{flag} {more}")
+    least = args.batch_size + 4 * args.num_envs
+    require(args.buffer_size >= least, f"no batch fits: type --buffer-size {least} or more")
+    require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
+    moviepy = not args.capture_video or util.find_spec("moviepy")
+    require(moviepy, "--capture-video needs one more package: type pip install moviepy")
+    watched = not args.render_mode or args.evaluate and not args.capture_video
+    require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
+    taken = not args.resume and os.path.exists(args.run_dir or "")
+    require(not taken, f"{args.run_dir} exists: type another path, or --resume {args.run_dir}")
+
+
+# --- Environment ----------------------------------------------------------------------------------
+class AtariGame(gym.Wrapper):
+    """A game as the agent plays and sees it; rewards as the game gives them.
+
+    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
+    agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
+    ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
+    A screen is the maximum of the last two frames by pixel and colour: sprites flicker [Nature M].
+    Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
+    or life [Lua TransitionTable:171-212]. A lost life ends the return to learn [Nature M], not the
+    game: it is told beside `terminated`.
+    """
+
+    def __init__(self, env, args: Args, training: bool):
+        super().__init__(env)
+        self.args, self.training, self.ale = args, training, self.unwrapped.ale
+        self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
+        self.obs = np.zeros((4, 84, 84), np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
+
+    def reset(self, **kwargs):
+        self.screens, self.held = [self.env.reset(**kwargs)[0]], 0
+        noop_max = self.args.noop_max
+        for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
+            self._repeat(0, 1)
+            if self.ale.game_over():
+                self.screens = [self.env.reset()[0]]
+        self.lives, self.episode = self.ale.lives(), {"r": 0.0, "l": 0}
+        return self._observe(first=True), {"life_lost": False}
+
+    def step(self, action):
+        self.screens = []
+        reward = self._repeat(int(action), self.args.frame_skip)
+        lives, self.lives = self.lives, self.ale.lives()
+        life_lost = self.training and self.args.life_loss_terminal and self.lives < lives
+        self.episode = {"r": self.episode["r"] + reward, "l": self.episode["l"] + 1}
+        over, truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
+        info = {"life_lost": life_lost} | ({"episode": self.episode} if over or truncated else {})
+        return self._observe(life_lost), reward, over, truncated, info
+
+    def _repeat(self, action, frames):
+        reward, actions = 0.0, self.ale.getMinimalActionSet()
+        for _ in range(frames):
+            if not self.sticky or self.np_random.random() >= self.sticky:
+                self.held = action
+            # Past env.step, which costs more.
+            reward += self.ale.act(actions[self.held])
+            self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
+            if self.ale.game_over():
+                break
+        return reward
+
+    def _observe(self, first):
+        # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
+        gray = cv2.cvtColor(self.render(), cv2.COLOR_RGB2GRAY)
+        self.obs[:-1] = 0 if first else self.obs[1:]
+        self.obs[-1] = cv2.resize(gray, (84, 84), interpolation=cv2.INTER_AREA)
+        return self.obs.copy()
+
+    def render(self):
+        return functools.reduce(np.maximum, self.screens)
+
+    @property
+    def state(self) -> dict:
+        """Everything its future depends on, in the words of JSON."""
+        ale = self.ale.cloneState(include_rng=True).serialize().hex()
+        about = {"lives": self.lives, "episode": self.episode, "held": self.held, "ale": ale}
+        return about | {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes().hex()}
+
+    @state.setter
+    def state(self, state: dict):
+        # An emulator's state lacks a part that its first frame sets (ale-py 0.12, seen in Qbert).
+        self.env.step(0)
+        self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
+        self.np_random.bit_generator.state = state["rng"]
+        self.lives, self.episode, self.held = state["lives"], state["episode"], state["held"]
+        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
+
+
+def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
+    """One game with its wrappers. Unless training, lives do not count and eval_max_frames ends it.
+
+    Videos, 15 agent steps a second, are of its games 0, 1, 8, 27, ... 1000, 2000, ...
+    """
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    if multiprocessing.parent_process():  # in a game's own process
+        for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
+            signal.signal(number, signal.SIG_IGN)
+        cv2.setNumThreads(1)  # frames are small and games many
+    kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
+    render_mode = "rgb_array" if videos else None if training else args.render_mode
+    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
+    env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
+    return gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
+
+
+def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:
+    """num_envs games, each in a process of its own, because single ALE games hold the GIL.
+
+    A game that ends starts again within the same step; the observation is then the new game's
+    first and infos["final_info"] the old one's last. Game 0 is the one of the videos.
+    """
+    makers = [functools.partial(make_env, args, True, videos)]
+    makers += [functools.partial(make_env, args)] * (args.num_envs - 1)
+    context = "fork" if sys.platform == "linux" else "spawn"
+    same_step = gym.vector.AutoresetMode.SAME_STEP
+    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
+
+
+def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
+    """At once; envs.close() would wait for a process that has died. Says if that was the error."""
+    lost = isinstance(error, (EOFError, ConnectionError))
+    sentinels = [process.sentinel for process in envs.processes]
+    ended = multiprocessing.connection.wait(sentinels, 5) if lost else []
+    for process in envs.processes:
+        process.kill()
+        process.join()
+    envs.closed = True
+    games = enumerate(envs.processes)
+    died = [f"game {i} (exit code {p.exitcode})" for i, p in games if p.sentinel in ended]
+    if died:
+        why = "-9 is a kill, often for lack of memory: --resume continues from the last checkpoint"
+        raise RuntimeError(f"a process died: {', '.join(died)}; {why}") from error
+
+
+# --- Replay buffer --------------------------------------------------------------------------------
+def to_device(array: np.ndarray) -> jax.Array:
+    """Of a copy: the games' memory changes, and jnp.array alone may read it later (JAX 0.10)."""
+    return jax.device_put(np.array(array))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def add(replay: dict, actions, rewards, terminations, truncations, next_obs) -> dict:
+    """What followed the newest observations, (num_envs,), and the next; in place."""
+    rows = len(replay["ages"])
+    row, next_row = replay["newest"] % rows, (replay["newest"] + 1) % rows
+    ended = (terminations + truncations) > 0
+    new = {
+        "actions": replay["actions"].at[row].set(actions),
+        "rewards": replay["rewards"].at[row].set(rewards),
+        "terminations": replay["terminations"].at[row].set(terminations),
+        "truncations": replay["truncations"].at[row].set(truncations > terminations),
+        "ages": replay["ages"].at[next_row].set((replay["ages"][row] + 1) * ~ended),
+        "frames": replay["frames"].at[next_row].set(next_obs[:, -1]),
+    }
+    return new | {"newest": replay["newest"] + 1}
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def put(array: jax.Array, rows, start) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
+
+
+def sample(replay: dict, key: jax.Array, batch_size: int):
+    """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
+    last (batch, 4, 84, 84) uint8, actions int32, else float32. Where terminations is 1,
+    next_obs means nothing.
+
+    The newest complete row is t - 1; row t is a frame without an action, which has overwritten
+    the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
+    transition cut by truncation is followed by another game, so of 32 candidates the first
+    sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
+    """
+    num_rows, num_envs = replay["ages"].shape
+    window = jnp.arange(-3, 2)[None]  # rows of s and s', seen from t
+    oldest = jnp.maximum(replay["newest"] - num_rows + 4, 0)
+    count = jnp.maximum((replay["newest"] - oldest) * num_envs, 1)
+    draws = jax.random.randint(key, (batch_size, 32), 0, count)
+    rows, games = (oldest + draws // num_envs) % num_rows, draws % num_envs
+    sound = (~replay["truncations"][rows, games]).argmax(axis=1, keepdims=True)
+    rows = jnp.take_along_axis(rows, sound, axis=1)
+    games = jnp.take_along_axis(games, sound, axis=1)  # (batch, 1)
+    frames = replay["frames"][(rows + window) % num_rows, games]  # (batch, 5, 84, 84)
+    frames *= (replay["ages"][rows, games] >= -window)[:, :, None, None]  # as in AtariGame
+    index = rows[:, 0], games[:, 0]
+    followed = replay["actions"][index], replay["rewards"][index], replay["terminations"][index]
+    return frames[:, :4], *followed, frames[:, 1:]
+
+
+class ReplayBuffer:
+    """The last buffer_size frames and what followed, on the learner's device: 7.06 GB for 1 M.
+
+    Row t holds of each game the newest frame of observation t, the number of frames before it in
+    its life, and what followed: action, reward, end. Stacks are put together when sampled.
+    """
+
+    def __init__(self, args: Args, obs: jax.Array):
+        """obs: the games' first observations, (num_envs, 4, 84, 84) uint8, on the device."""
+        self.rows, (device,) = args.buffer_size // args.num_envs, obs.devices()
+        needed, free, meminfo = args.buffer_size * 84 * 84, np.inf, Path("/proc/meminfo")
+        if device.platform == "gpu":
+            stats = device.memory_stats()
+            free = stats["bytes_limit"] - stats["bytes_in_use"]
+        elif meminfo.exists():
+            free = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
+        what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
+        fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
+        require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
+        shape = (self.rows, args.num_envs)
+        self.arrays = {
+            "frames": jnp.zeros((*shape, 84, 84), jnp.uint8).at[0].set(obs[:, -1]),
+            "ages": jnp.zeros(shape, jnp.int32),
+            "actions": jnp.zeros(shape, jnp.int32),
+            "rewards": jnp.zeros(shape, jnp.float32),
+            "terminations": jnp.zeros(shape, jnp.float32),
+            "truncations": jnp.zeros(shape, bool),
+            "newest": jnp.zeros((), jnp.int32),  # row t, complete rows since the start
+        }
+
+    def add(self, actions, rewards, terminations, truncations, next_obs):
+        followed = np.stack([actions, rewards, terminations, truncations]).astype(np.float32)
+        a, r, terminations, truncations = to_device(followed)
+        self.arrays = add(self.arrays, a.astype(jnp.int32), r, terminations, truncations, next_obs)
+
+    def used(self) -> dict[str, np.ndarray]:
+        """Rows in use, in blocks, so that loading needs little more memory."""
+        rows, block = int(self.arrays["newest"]) + 1, 1 + 20_000 * 4 // self.arrays["ages"].shape[1]
+        arrays = {name: np.asarray(x)[:rows] for name, x in self.arrays.items() if x.ndim}
+        starts = range(0, min(rows, self.rows), block)
+        return {f"rb.{k}.{i}": x[i : i + block] for k, x in arrays.items() for i in starts}
+
+    def fill(self, arrays, rows: int) -> None:
+        """From `used`; rows: those complete since the start."""
+        self.arrays["newest"] = jnp.array(rows, jnp.int32)
+        for part in (name for name in arrays if name.startswith("rb.")):
+            _, name, start = part.split(".")
+            self.arrays[name] = put(self.arrays[name], arrays[part], int(start))
+
+
+# --- Q-network ------------------------------------------------------------------------------------
+def make_network(seed: int, num_actions: int) -> list[dict[str, jax.Array]]:
+    """The network of [Nature M], 1,686,180 parameters for 4 actions: weights and biases by layer.
+
+    Initialised as in torch and the released code: uniform within +-1/sqrt(fan_in), biases also.
+    Kernels are (rows, columns, in, out); a convolution's output is flattened in this order too.
+    """
+    shapes = (8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64), (3136, 512), (512, num_actions)
+    layers, (init_key, _) = [], jax.random.split(jax.random.key(seed))
+    for i, shape in enumerate(shapes):
+        weight_key, bias_key = jax.random.split(jax.random.fold_in(init_key, i))
+        bound = 1 / np.sqrt(np.prod(shape[:-1]))
+        weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+        bias = jax.random.uniform(bias_key, shape[-1:], minval=-bound, maxval=bound)
+        layers.append({"weight": weight, "bias": bias})
+    return layers
+
+
+@jax.jit
+def apply(network: list, obs: jax.Array) -> jax.Array:
+    """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
+    x = obs.transpose(0, 2, 3, 1).astype(jnp.float32) / 255.0
+    for layer, stride in zip(network[:3], (4, 2, 1), strict=True):
+        strides, layout = (stride, stride), ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(
+            x, layer["weight"], strides, "VALID", dimension_numbers=layout
+        )
+        x = jax.nn.relu(x + layer["bias"][None, None, None])
+    x = x.reshape(len(x), -1)
+    x = jax.nn.relu(x @ network[3]["weight"] + network[3]["bias"][None])
+    return x @ network[4]["weight"] + network[4]["bias"][None]
+
+
+# --- Learning -------------------------------------------------------------------------------------
+def make_optimizer(args: Args) -> optax.GradientTransformation:
+    """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277], or Adam.
+
+    0.01 stands inside the root and belongs to gradients summed over the batch; of our mean loss it
+    is 0.01 / batch_size**2. The "gradient momentum" of 0.95 centres, it is no velocity.
+    """
+    if args.optimizer == "adam":
+        return optax.adam(args.learning_rate)
+    eps = 0.01 / args.batch_size**2
+    return optax.rmsprop(args.learning_rate, decay=0.95, eps=eps, eps_in_sqrt=True, centered=True)
+
+
+def choose_device(name: str) -> jax.Device:
+    try:
+        return jax.devices(None if name == "auto" else name)[0]
+    except RuntimeError as error:
+        raise BadInput("no CUDA: type --device auto") from error
+
+
+def linear_schedule(args: Args, step: int) -> float:
+    """Epsilon at an agent step; it falls once learning starts [Lua NeuralQLearner:369-371]."""
+    fallen = min(max(step - args.learning_starts, 0) / args.exploration_steps, 1.0)
+    return args.start_e + (args.end_e - args.start_e) * fallen
+
+
+def crossings(step: int, n: int, period: int) -> int:
+    """Multiples of `period` in (step, step + n], none for period 0: exact for any num_envs."""
+    return (step + n) // period - step // period if period else 0
+
+
+def act(q_network: list, obs: jax.Array, epsilon: float, rng) -> np.ndarray:
+    """Epsilon-greedy actions (num_envs,) int64 from one forward pass [Nature A1]."""
+    actions = rng.integers(len(q_network[-1]["bias"]), size=len(obs))
+    explore = rng.random(len(obs)) < epsilon
+    if not explore.all():
+        greedy = np.asarray(apply(q_network, obs)).argmax(axis=1)
+        actions = np.where(explore, actions, greedy)
+    return actions
+
+
+def td_loss(q_network, target_network, batch, args: Args):
+    """The mean loss, half the squared error so that its slope is the error, and Q(s, a) (batch,).
+
+    What is clipped to +-1 is the error, which makes the loss straight beyond [Nature M]; a clipped
+    loss would have no slope there. (The curve of the squared loss is half of [CleanRL]'s.)
+    """
+    obs, actions, rewards, terminations, next_obs = batch
+    q_next = apply(target_network, next_obs).max(axis=1)  # [Nature A1]
+    td_target = rewards + args.gamma * q_next * (1.0 - terminations)
+    q_values = jnp.take_along_axis(apply(q_network, obs), actions[:, None], axis=1)[:, 0]
+    error = q_values - td_target
+    if args.loss == "clipped":
+        return optax.losses.huber_loss(error).mean(), q_values
+    return 0.5 * jnp.square(error).mean(), q_values
+
+
+def update(learner: dict, replay: dict, optimizer, args: Args) -> dict:
+    """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device."""
+    _, sample_key = jax.random.split(jax.random.key(args.seed))
+    batch_key = jax.random.fold_in(sample_key, learner["num_updates"])
+    batch, target_network = sample(replay, batch_key, args.batch_size), learner["target_network"]
+    slope = jax.value_and_grad(td_loss, has_aux=True)
+    (loss, q_values), grads = slope(learner["q_network"], target_network, batch, args)
+    step, moments = optimizer.update(grads, learner["optimizer"])
+    q_network = optax.apply_updates(learner["q_network"], step)
+    figures = {"loss": loss, "q_values": q_values.mean(), "num_updates": learner["num_updates"] + 1}
+    return learner | {"q_network": q_network, "optimizer": moments} | figures
+
+
+def updates(learner: dict, replay: dict, count: int, optimizer, args: Args) -> dict:
+    """`count` of them in one program, written out: in a loop XLA's convolutions crawl on a CPU."""
+    for _ in range(count):
+        learner = update(learner, replay, optimizer, args)
+    return learner
+
+
+def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
+    """Returns of whole games in turn, game k from seed + k, eval_games of them [Nature M].
+    None if `stop` gets an entry before they end."""
+    rng, games = np.random.default_rng(seed), []
+    while len(games) < args.eval_games:
+        (obs, _), info = env.reset(seed=seed + len(games)), {}
+        while "episode" not in info:
+            if stop:
+                return None
+            action = act(q_network, to_device(obs[None]), args.eval_epsilon, rng)
+            obs, _, _, _, info = env.step(action[0])
+        games.append(info["episode"])
+    returns = [game["r"] for game in games]
+    spread = {"std": float(np.std(returns)), "min": min(returns), "max": max(returns)}
+    return {"games": len(returns), "mean": float(np.mean(returns)), **spread}
+
+
+# --- Training -------------------------------------------------------------------------------------
+class Log:
+    """TensorBoard curves and, where a file is named, its rows. Steps are agent steps."""
+
+    def __init__(self, run_dir: Path, args: Args, step: int, kept: dict | None):
+        """kept: what `position` said at a checkpoint; what was written later is cut off."""
+        self.run_dir, self.args, self.last = run_dir, args, (step, time.time())
+        self.start_time = time.time() - (kept["seconds"] if kept else 0.0)
+        for file in self.files() if kept else ():
+            os.truncate(file, kept["bytes"].get(file.name, 0))
+        self.events = EventFileWriter(str(run_dir), flush_secs=20)
+        if not kept:
+            flags = hparams_pb({name: str(value) for name, value in vars(args).items()})
+            self.events.add_event(Event(wall_time=time.time(), summary=flags))
+
+    def files(self) -> list[Path]:
+        tables = [self.run_dir / "episodes.csv", self.run_dir / "eval.csv"]
+        return [path for path in tables if path.exists()] + [*self.run_dir.glob("events.*")]
+
+    def position(self) -> dict:
+        self.events.flush()
+        sizes = {file.name: file.stat().st_size for file in self.files()}
+        return {"seconds": time.time() - self.start_time, "bytes": sizes}
+
+    def progress(self, bar: tqdm, step: int, returns: list[float]) -> float:
+        """Steps per second since the last call; also shown, in lines where there is no terminal."""
+        (last_step, last_time), self.last = self.last, (step, time.time())
+        sps = (step - last_step) / (self.last[1] - last_time)
+        status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
+        bar.set_postfix_str(status)
+        if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
+            hours = (self.args.total_timesteps - step) / sps / 3600
+            print(f"step {step}: {status}, {hours:.2f} h left", flush=True)
+        return sps
+
+    def __call__(self, group: str, step: int, file: str | None = None, **values: float) -> None:
+        for name, value in values.items():
+            point = scalar_pb(f"{group}/{name}", float(value))
+            self.events.add_event(Event(wall_time=time.time(), step=step, summary=point))
+        if file:
+            columns = {"step": step, "frames": step * self.args.frame_skip, **values}
+            columns["seconds"] = f"{time.time() - self.start_time:.1f}"
+            with open(self.run_dir / file, "a") as rows:
+                if rows.tell() == 0:
+                    print(*columns, sep=",", file=rows)
+                print(*columns.values(), sep=",", file=rows)
+
+
+def machine(device: jax.Device) -> dict:
+    """What a result must say: hardware, versions, script."""
+    about = {"device": device.device_kind, "cores": os.cpu_count()}
+    about |= {"platform": platform.platform(), "python": platform.python_version()}
+    about |= {module.__name__: str(module.__version__) for module in (jax, gym, ale_py, np, cv2)}
+    return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
+
+
+def save(path: Path, state: dict, arrays: dict) -> None:
+    """A zip of arrays and JSON; the file before stays until this one is whole and on the disk."""
+    part = path.with_suffix(".part")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, state=json.dumps(state), **arrays)
+            file.flush()
+            os.fsync(file)
+        os.replace(part, path)
+        if os.name == "posix":
+            directory = os.open(path.parent, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def load(path: Path, key: str):
+    """What `save` wrote: state, which has this key, and arrays. Executes nothing; checksums are
+    compared as an array is read."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            state = json.loads(str(arrays["state"]))
+            require(key in state, "of another kind")
+            yield state, arrays
+    except (OSError, EOFError, ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+        if isinstance(error, (ConnectionError, BadInput)):
+            raise
+        what = f"{path} is missing, damaged or of another kind ({type(error).__name__})"
+        raise BadInput(f"{what}: type the path of a model.npz or of an unfinished run") from error
+
+
+def named(tree) -> dict[str, np.ndarray]:
+    """Its arrays by path, for a file; without a copy where the device is the host."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+
+
+def filled(tree, arrays):
+    """The same tree with the arrays of these names; refuses other shapes."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    found = [arrays[jax.tree_util.keystr(path)] for path, _ in leaves]
+    for (path, x), array in zip(leaves, found, strict=True):
+        same = (x.shape, x.dtype) == (array.shape, array.dtype)
+        require(same, f"{jax.tree_util.keystr(path)} has another shape")
+    return structure.unflatten([jnp.array(array) for array in found])
+
+
+def load_model(path: str, q_network: list, args: Args) -> list:
+    """The weights; refuses those of another game or network."""
+    with load(Path(path), "num_actions") as (model, arrays):
+        require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
+        return filled(q_network, arrays)
+
+
+def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng) -> None:
+    """All that the future depends on; if there is no room for it, the run goes on without."""
+    start_time, path, step = time.time(), run_dir / "checkpoint.npz", progress["step"]
+    if not all(np.isfinite(x).all() for x in named(learner["q_network"]).values()):
+        raise RuntimeError(f"weights are not finite at step {step}")
+    state = about | {"progress": progress}
+    state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
+    try:
+        save(path, state, named(learner) | rb.used())
+        size, seconds = path.stat().st_size / 1e9, time.time() - start_time
+        tqdm.write(f"step {step}: checkpoint of {size:.2f} GB in {seconds:.1f} s")
+    except (OSError, RuntimeError) as error:
+        free = f"{shutil.disk_usage(run_dir).free / 1e9:.2f} GB free"
+        tqdm.write(f"step {step}: NO checkpoint, the one before stays: {free}, {error}")
+
+
+def restore(run_dir: Path, about, learner, rb, envs, rng) -> tuple[dict, dict]:
+    """The other half: progress and learner. Of the arguments only a few may have changed."""
+    with load(run_dir / "checkpoint.npz", "progress") as (state, arrays):
+        require(state["script"] == about["script"], "it is of another script")
+        for name, was in state["args"].items():
+            free = name in ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
+            flag, same = f"--{name.replace('_', '-')}", about["args"][name] == was
+            require(same or free, f"the run has {flag} {was}: leave {flag} out")
+        step, total = state["progress"]["step"], about["args"]["total_timesteps"]
+        require(step <= total, f"{step} steps are done: type --total-timesteps {step} or more")
+        learner = filled(learner, arrays)
+        rb.fill(arrays, step // about["args"]["num_envs"])
+        rng.bit_generator.state = state["rng"]
+        envs.set_attr("state", state["games"])
+    was, now = state["machine"], about["machine"]
+    if other := [f"{k} {was[k]} is now {now[k]}" for k in now if now[k] != was[k]]:
+        print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
+    return state["progress"], learner
+
+
+def train(args: Args) -> SimpleNamespace:
+    """Algorithm 1 of [Nature]; returns the state at its end, all local names."""
+    check_args(args)
+    name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
+    run_dir = Path(args.resume or args.run_dir or f"runs/{name}")
+    with contextlib.ExitStack() as stack:
+        stop = {}  # the signals that came
+        with contextlib.suppress(ValueError):  # only the main thread may catch them
+            for number in SIGNALS:  # stop[number] = the frame it came in
+                stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
+        # Processes first: later they would inherit thread pools, a CUDA context and the lock.
+        videos = (run_dir / "videos") if args.capture_video else None
+        envs = make_envs(args, videos)
+        stack.push(functools.partial(close_envs, envs))
+        obs, _ = envs.reset(seed=args.seed)
+        num_actions = int(envs.single_action_space.n)
+        device, rng = choose_device(args.device), np.random.default_rng(args.seed)
+        jax.config.update("jax_default_device", device)
+        jax.config.update("jax_default_matmul_precision", args.precision)
+        q_network = make_network(args.seed, num_actions)
+        if args.init_from and not args.resume:
+            q_network = load_model(args.init_from, q_network, args)
+        optimizer, zero = make_optimizer(args), jnp.zeros(())
+        learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
+        learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
+        learner |= dict(loss=zero, q_values=jnp.copy(zero))
+        obs = to_device(obs)
+        rb = ReplayBuffer(args, obs)
+        size = rb.arrays["frames"].nbytes / 1e9
+        needed = 2 * size if args.checkpoint_frequency and not args.resume else 0
+        parent = next(path for path in run_dir.absolute().parents if path.exists())
+        disk = shutil.disk_usage(parent).free / 1e9
+        what = f"two checkpoints can need {needed:.2f} GB, {parent} has {disk:.2f} GB"
+        require(disk > needed, f"{what}: type --checkpoint-frequency 0")
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0))
+        except OSError as error:
+            what = f"cannot use {run_dir}, does another process train there? {error}"
+            raise BadInput(f"{what}: type another --run-dir") from error
+        about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
+        progress = dict(step=0, num_updates=0, num_syncs=0, returns=[])
+        if args.resume:
+            progress, learner = restore(run_dir, about, learner, rb, envs, rng)
+            obs = to_device(np.stack(envs.get_attr("obs")))
+        step, num_updates, num_syncs, returns = list(progress.values())[:4]
+        learn = functools.partial(updates, optimizer=optimizer, args=args)
+        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)  # compiled once per count
+
+        (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
+        (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
+        machine_and_command = about["machine"] | {"command": sys.argv}
+        (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
+        log = Log(run_dir, args, step, progress.get("log"))
+        stack.callback(log.events.close)
+        if args.eval_frequency:
+            eval_env = make_env(args, False, videos and run_dir / "eval_videos")
+            stack.callback(eval_env.close)
+        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
+        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
+        print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
+
+        n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None
+        steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
+        bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
+        for step in bar:
+            # Keep. A resumed run evaluates again at its first step, so eval.csv gets its row after
+            # the checkpoint, the first of which is written at step 0.
+            last, figures = step == total, None
+            if step and crossings(step - n, n, args.eval_frequency):
+                figures = evaluate(learner["q_network"], eval_env, args, args.seed + 10_000, stop)
+            stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
+            if stopped or (args.keep_checkpoint if last else due and step != resumed):
+                progress = dict(step=step, num_updates=num_updates, num_syncs=num_syncs)
+                progress |= dict(returns=returns, log=log.position())
+                save_checkpoint(run_dir, about, progress, learner, rb, envs, rng)
+            if figures and not stopped:
+                log("eval", step, "eval.csv", **figures)
+            if stopped or last:
+                break
+
+            # Act: one epsilon and one network for all games.
+            epsilon = linear_schedule(args, step)
+            actions = act(learner["q_network"], obs, epsilon, rng)
+            envs.step_async(actions)  # the games run while the learner works
+
+            # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
+            start = max(step, args.learning_starts)
+            due = max(step + n - start, 0)
+            if count := crossings(start, due, args.train_frequency):
+                learner = learn(learner, rb.arrays, count)
+                num_updates += count
+            if crossings(start, due, args.target_network_frequency):
+                learner["target_network"] = jax.tree.map(jnp.copy, learner["q_network"])
+                num_syncs += 1
+
+            # Store: the learner alone sees rewards as signs and a lost life as an end.
+            next_obs, rewards, terminations, truncations, infos = envs.step_wait()
+            obs = to_device(next_obs)
+            rb.add(actions, np.sign(rewards), terminations | infos["life_lost"], truncations, obs)
+
+            # Log; the transition of game i is agent step `step + i + 1`.
+            for i in np.flatnonzero(terminations | truncations):
+                game = infos["final_info"]["episode"]
+                returns.append(game["r"][i].item())
+                figures = {"episodic_return": returns[-1], "episodic_length": game["l"][i].item()}
+                log("charts", step + i + 1, "episodes.csv", **figures)
+            if crossings(step, n, args.log_frequency):
+                sps = log.progress(bar, step + n, returns)
+                log("charts", step + n, SPS=sps, epsilon=epsilon)
+                if num_updates:
+                    loss = float(learner["loss"])
+                    log("losses", step + n, td_loss=loss, q_values=learner["q_values"])
+                    if not np.isfinite(loss):
+                        raise RuntimeError(f"the loss is {loss} at step {step + n}")
+        if stopped:
+            print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
+        else:
+            model = dict(script=about["script"], env_id=args.env_id, num_actions=num_actions)
+            save(run_dir / "model.npz", model | dict(step=step), named(learner["q_network"]))
+            for name in () if args.keep_checkpoint else ("checkpoint.npz", "checkpoint.part"):
+                (run_dir / name).unlink(missing_ok=True)
+    return SimpleNamespace(**locals())
+
+
+def play(args: Args) -> dict[str, float]:
+    """--evaluate: one evaluation of a model; its videos go beside it."""
+    check_args(args)
+    videos = Path(args.evaluate).parent / "videos_play" if args.capture_video else None
+    jax.config.update("jax_default_device", choose_device(args.device))
+    jax.config.update("jax_default_matmul_precision", args.precision)
+    with contextlib.closing(make_env(args, False, videos)) as env:
+        q_network = make_network(0, int(env.action_space.n))
+        q_network = load_model(args.evaluate, q_network, args)
+        figures = evaluate(q_network, env, args, args.seed)
+    print(", ".join(f"{name} {value:g}" for name, value in figures.items()))
+    return figures
+
+
+# --- Entry ----------------------------------------------------------------------------------------
+if __name__ == "__main__":
+    args = tyro.cli(Args, description=__doc__)
+    try:
+        if args.resume:
+            with load(Path(args.resume, "checkpoint.npz"), "progress") as (state, _):
+                saved = state["args"] | {"resume": args.resume}
+            args = tyro.cli(Args, default=Args(**saved))
+        if args.evaluate:
+            play(args)
+        elif signals := train(args).stop:
+            sys.exit(128 + min(signals))  # as a shell says it
+    except BadInput as error:
+        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        sys.exit(2)

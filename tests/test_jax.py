@@ -1,0 +1,343 @@
+"""dqn_atari_jax.py is dqn_atari.py, number for number, and keeps the same promises."""
+
+import csv
+import dataclasses
+import functools
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from scipy import stats
+from toy import Catch, Scripted, only, replace_game, tiny_args
+
+import dqn_atari
+
+pytestmark = [
+    only("dqn_atari_jax"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),  # the games use no JAX
+]
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    """No silent broadcasting, no key spent twice."""
+    with jax.numpy_rank_promotion("raise"), jax.debug_key_reuse(True):
+        yield
+
+
+# --- The same numbers as in torch -----------------------------------------------------------------
+def as_jax(network):
+    """torch's weights in the layout of the JAX script."""
+    layers = [layer for layer in network.network if hasattr(layer, "weight")]
+    arrays = [layer.weight.detach().numpy() for layer in layers]
+    arrays[:3] = [w.transpose(2, 3, 1, 0) for w in arrays[:3]]
+    arrays[3] = arrays[3].reshape(512, 64, 7, 7).transpose(2, 3, 1, 0).reshape(3136, 512)
+    arrays[4] = arrays[4].T
+    biases = [layer.bias.detach().numpy() for layer in layers]
+    return [
+        {"weight": jnp.array(w), "bias": jnp.array(b)} for w, b in zip(arrays, biases, strict=True)
+    ]
+
+
+def assert_close(ours, theirs, relative):
+    """Relative to the length of each array."""
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert np.linalg.norm(a - b) <= relative * np.linalg.norm(b)
+
+
+def batches(count):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        obs, next_obs = rng.integers(256, size=(2, 32, 4, 84, 84), dtype=np.uint8)
+        rewards = rng.integers(-1, 2, size=32).astype(np.float32)
+        ends = (rng.random(32) < 0.2).astype(np.float32)
+        yield obs, rng.integers(4, size=32), rewards, ends, next_obs
+
+
+def test_values_of_the_same_weights_are_the_same(script):
+    torch.manual_seed(0)
+    network = dqn_atari.QNetwork(4)
+    obs = np.random.default_rng(0).integers(256, size=(8, 4, 84, 84), dtype=np.uint8)
+    theirs = network(torch.tensor(obs)).detach().numpy()
+    assert_close(np.asarray(script.apply(as_jax(network), jnp.array(obs))), theirs, 1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("loss", ["squared", "clipped"])
+def test_ten_updates_are_the_same(script, monkeypatch, optimizer, loss):
+    """Loss, weights and target: to 1e-4 after one update, to 1e-3 after ten; a copy after five."""
+    settings = dict(optimizer=optimizer, loss=loss, learning_rate=1e-4)
+    args, torch_args = script.Args(**settings), dqn_atari.Args(**settings)
+    torch.manual_seed(0)
+    q_network, target_network = dqn_atari.QNetwork(4), dqn_atari.QNetwork(4)
+    torch_optimizer = dqn_atari.make_optimizer(q_network, torch_args)
+    ours, our_optimizer = as_jax(q_network), script.make_optimizer(args)
+    learner = dict(q_network=ours, target_network=as_jax(target_network))
+    learner |= dict(optimizer=our_optimizer.init(ours), num_updates=jnp.array(0))
+    for i, batch in enumerate(batches(10)):
+        monkeypatch.setattr(script, "sample", lambda *_, b=batch: tuple(map(jnp.array, b)))
+        rb = type("Replay", (), {"sample": lambda self, b=batch: tuple(map(torch.tensor, b))})()
+        learner = script.update(learner, {}, our_optimizer, args)
+        learners = q_network, target_network, torch_optimizer, rb
+        torch_loss, torch_q = dqn_atari.update(*learners, torch_args)
+        relative = 1e-4 if i == 0 else 1e-3
+        assert float(learner["loss"]) == pytest.approx(torch_loss.item(), rel=relative)
+        assert float(learner["q_values"]) == pytest.approx(torch_q.item(), rel=relative, abs=1e-5)
+        assert_close(learner["q_network"], as_jax(q_network), relative)
+        if i == 4:
+            target_network.load_state_dict(q_network.state_dict())
+            learner["target_network"] = learner["q_network"]
+    assert_close(learner["target_network"], as_jax(target_network), 1e-3)
+    assert int(learner["num_updates"]) == 10
+
+
+@pytest.mark.parametrize("loss", ["squared", "clipped"])
+def test_gradients_are_the_same(script, loss):
+    torch.manual_seed(0)
+    networks = dqn_atari.QNetwork(4), dqn_atari.QNetwork(4)
+    (batch,) = batches(1)
+    batch[2][:] *= 5  # errors beyond 1
+    torch_loss, _ = dqn_atari.td_loss(
+        *networks, tuple(map(torch.tensor, batch)), dqn_atari.Args(loss=loss)
+    )
+    torch_loss.backward()
+    for p in networks[0].parameters():
+        p.data = p.grad
+    slope = jax.grad(script.td_loss, has_aux=True)
+    before = [as_jax(network) for network in (dqn_atari.QNetwork(4), networks[1])]
+    torch.manual_seed(0)
+    before[0] = as_jax(dqn_atari.QNetwork(4))
+    grads, _ = slope(*before, tuple(map(jnp.array, batch)), script.Args(loss=loss))
+    assert_close(grads, as_jax(networks[0]), 1e-4)
+
+
+def test_weights_start_with_the_same_distribution(script):
+    """Layer by layer, weights and biases: the same bounds and quantiles."""
+    torch.manual_seed(0)
+    theirs, ours = as_jax(dqn_atari.QNetwork(6)), script.make_network(1, 6)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        a, b = np.ravel(a), np.ravel(b)
+        assert a.shape == b.shape and stats.ks_2samp(a, b).pvalue > 1e-3
+        if len(a) > 500:
+            assert np.abs(a).max() == pytest.approx(np.abs(b).max(), rel=0.02)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True))
+
+
+SAME = """BadInput require AtariGame make_env make_envs close_envs linear_schedule crossings
+Log""".split()
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_tested_once_stands_in_both_scripts_in_the_same_words(script, name):
+    assert inspect.getsource(getattr(script, name)) == inspect.getsource(getattr(dqn_atari, name))
+
+
+def test_arguments_are_the_same_but_for_those_listed(script):
+    """At most 6 lines; precision and device have other choices, determinism is XLA's own."""
+    ours, theirs = (
+        {field.name: field.default for field in dataclasses.fields(module.Args)}
+        for module in (script, dqn_atari)
+    )
+    assert set(theirs) - set(ours) == {"torch_deterministic"} and set(ours) <= set(theirs)
+    assert {k for k in ours if ours[k] != theirs[k]} == {"exp_name", "precision"}
+    lines = [inspect.getsource(module.Args).splitlines() for module in (script, dqn_atari)]
+    assert len(set(lines[1]) - set(lines[0])) <= 6
+
+
+def test_it_runs_without_torch(script):
+    """The import is refused, the script does not ask for it."""
+    code = f"import sys; sys.path.insert(0, {str(Path(script.__file__).parent)!r})\n"
+    code += "sys.modules['torch'] = None\nimport dqn_atari_jax\nprint('ok')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("ok\n", 0), done.stderr
+
+
+# --- Replay ---------------------------------------------------------------------------------------
+def test_samples_are_those_of_the_torch_buffer(script):
+    """Filled alike beyond the ring's end: every draw is a valid transition of the other, whole."""
+    args = dict(buffer_size=120, num_envs=2, batch_size=32)
+    rng = np.random.default_rng(0)
+    obs = rng.integers(256, size=(2, 4, 84, 84), dtype=np.uint8)
+    ours = script.ReplayBuffer(script.Args(**args), jnp.array(obs))
+    theirs = dqn_atari.ReplayBuffer(dqn_atari.Args(**args), torch.tensor(obs))
+    for _ in range(150):
+        frames = rng.integers(256, size=(2, 4, 84, 84), dtype=np.uint8)
+        ends, cuts = rng.random((2, 2)) < 0.1
+        followed = rng.integers(4, size=2), rng.integers(-1, 2, size=2) * 1.0, ends, cuts
+        ours.add(*followed, jnp.array(frames))
+        theirs.add(*followed, torch.tensor(frames))
+    for name in ("frames", "ages", "actions", "rewards", "terminations", "truncations"):
+        assert np.array_equal(ours.arrays[name], getattr(theirs, name).numpy()), name
+
+    def drawn(buffer_sample, calls):
+        found = {}
+        for call in range(calls):
+            batch = [np.asarray(part) for part in buffer_sample(call)]
+            for row in zip(*batch, strict=True):
+                whole = [row[i] for i in range(5)] if not row[3] else row[:4]
+                key = b"".join(np.asarray(part, np.float32).tobytes() for part in whole)
+                found[key] = found.get(key, 0) + 1
+        return found
+
+    sample = jax.jit(script.sample, static_argnums=2)
+    key = jax.random.key(0)
+    our_draws = drawn(lambda i: sample(ours.arrays, jax.random.fold_in(key, i), 32), 200)
+    their_draws = drawn(lambda i: theirs.sample(), 200)
+    assert set(our_draws) == set(their_draws) and len(our_draws) > 90
+    assert stats.chisquare(list(our_draws.values())).pvalue > 1e-4
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+def rows(run_dir, name):
+    with open(Path(run_dir, name)) as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_equal_runs(one, other):
+    for name in ("episodes.csv", "eval.csv"):
+        assert rows(one, name) == rows(other, name)
+    with np.load(one / "model.npz") as a, np.load(other / "model.npz") as b:
+        assert a.files == b.files
+        assert all(np.array_equal(a[name], b[name]) for name in a.files)
+
+
+TOY = dict(lengths=(11, 6), rewards=(0.0, 3.0, -2.0), lives_lost=(4,), action_bonus=1)
+TOY_ARGS = dict(num_envs=2, buffer_size=200, eval_frequency=150, eval_games=2)
+
+
+@pytest.mark.parametrize("num_envs, updates, syncs", [(1, 125, 5), (8, 125, 5)])
+def test_updates_and_syncs_happen_exactly_when_promised(
+    script, monkeypatch, tmp_path, num_envs, updates, syncs
+):
+    """And compiled once for every count of updates in a vector step: 1, or 0 and 1 and 2."""
+    replace_game(monkeypatch, script, Scripted)
+    end = script.train(tiny_args(script, tmp_path / "run", num_envs=num_envs))
+    assert (end.step, end.num_updates, end.num_syncs) == (600, updates, syncs)
+    assert int(end.learner["num_updates"]) == updates
+    assert end.learn._cache_size() <= 2
+    target = end.learner["target_network"], end.learner["q_network"]
+    assert [a.unsafe_buffer_pointer() for a in jax.tree.leaves(target[0])] != [
+        a.unsafe_buffer_pointer() for a in jax.tree.leaves(target[1])
+    ]
+
+
+def test_one_seed_is_one_run_and_a_stopped_one_goes_on_bit_for_bit(script, monkeypatch, tmp_path):
+    """Before and after learning starts and the ring is full; another seed is another run."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    whole, again, other = (
+        script.train(tiny_args(script, tmp_path / name, seed=seed, **TOY_ARGS)).run_dir
+        for name, seed in dict(whole=1, again=1, other=2).items()
+    )
+    assert_equal_runs(whole, again)
+    assert rows(whole, "episodes.csv") != rows(other, "episodes.csv")
+    original = script.linear_schedule
+    for step in (60, 298, 450):
+        with monkeypatch.context() as patch:
+
+            def schedule(args, now, step=step):
+                if now == step:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return original(args, now)
+
+            patch.setattr(script, "linear_schedule", schedule)
+            half = script.train(tiny_args(script, tmp_path / f"half{step}", **TOY_ARGS))
+        assert half.step == step + 2 and not (half.run_dir / "model.npz").exists()
+        args = dataclasses.replace(half.args, resume=str(half.run_dir))
+        end = script.train(args)
+        assert (end.step, end.num_updates, end.num_syncs) == (600, 125, 5)
+        assert_equal_runs(whole, end.run_dir)
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(script, monkeypatch, tmp_path):
+    """One flipped byte in each part, cut at every tenth, or of another kind."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    end = script.train(tiny_args(script, tmp_path / "run", keep_checkpoint=True, **TOY_ARGS))
+    path = end.run_dir / "checkpoint.npz"
+    whole, refused = path.read_bytes(), 0
+    with zipfile.ZipFile(path) as archive:
+        starts = [part.header_offset + 200 for part in archive.infolist() if part.file_size > 600]
+    flipped = [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in starts]
+    for damaged in flipped + [whole[: len(whole) * tenths // 10] for tenths in range(10)]:
+        path.write_bytes(damaged)
+        with pytest.raises(script.BadInput, match="checkpoint.npz is missing, damaged") as refusal:
+            with script.load(path, "progress") as (_, arrays):
+                for name in arrays.files:
+                    arrays[name]
+        refused += "\n" not in str(refusal.value)
+    assert refused == len(starts) + 10 > 20
+    path.write_bytes(whole)
+    with pytest.raises(script.BadInput, match="of another kind"):
+        script.load_model(str(path), end.learner["q_network"], end.args)
+    with pytest.raises(script.BadInput, match="leave --gamma out"):
+        script.train(dataclasses.replace(end.args, resume=str(end.run_dir), gamma=0.5))
+
+
+def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
+    """Its weights are those of the last step; another game's are refused."""
+    replace_game(monkeypatch, script, Scripted)
+    end = script.train(tiny_args(script, tmp_path / "run"))
+    model = str(end.run_dir / "model.npz")
+    with np.load(model, allow_pickle=False) as file:
+        about = json.loads(str(file["state"]))
+        assert about["script"] == "dqn_atari_jax" and about["step"] == 600
+        assert sum(file[name].size for name in file.files if name != "state") == 1_685_667
+    second = tiny_args(script, tmp_path / "second", total_timesteps=40, init_from=model)
+    started = script.train(second).learner["q_network"]
+    for a, b in zip(*map(jax.tree.leaves, (started, end.learner["q_network"])), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(script.BadInput, match="type --env-id BreakoutNoFrameskip-v4"):
+        script.load_model(model, started, script.Args(env_id="PongNoFrameskip-v4"))
+    figures = script.play(script.Args(evaluate=model, eval_games=3, device="cpu"))
+    assert figures["games"] == 3 and figures["mean"] == 7.0
+
+
+def test_catch_is_learned(script, monkeypatch, tmp_path):
+    """The whole program learns, as the torch script does in as many updates."""
+    replace_game(monkeypatch, script, Catch)
+    changes = dict(num_envs=8, total_timesteps=7_000, buffer_size=7_000, batch_size=32)
+    changes |= dict(learning_starts=1_000, exploration_steps=2_000, end_e=0.01)
+    changes |= dict(train_frequency=8, target_network_frequency=200, gamma=0.9)
+    changes |= dict(learning_rate=5e-4, log_frequency=1_000)
+    end = script.train(tiny_args(script, tmp_path / "run", **changes))
+    assert end.num_updates == 750 and np.mean(end.returns[-100:]) > 0.8
+
+
+def test_the_command_line_refuses_as_the_other_does(script, tmp_path):
+    """One line, exit code 2, nothing left."""
+    for flags, instead in {
+        "--env-id pong": "type --env-id PongNoFrameskip-v4",
+        "--device cuda": "type --device auto",
+        "--total-timesteps 1001": "type --total-timesteps 1008",
+        "--resume nothing": "type the path of",
+    }.items():
+        command = [sys.executable, script.__file__, *flags.split()]
+        if flags == "--device cuda" and jax.default_backend() == "gpu":
+            continue
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert answer.returncode == 2 and instead in answer.stderr, answer.stderr
+        assert answer.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_optax_rmsprop_is_the_released_rule(script):
+    """Three steps by hand: 0.95, centred, the constant inside the root."""
+    optimizer = script.make_optimizer(script.Args(optimizer="rmsprop", learning_rate=0.1))
+    w, g, g2 = 1.0, 0.0, 0.0
+    ours, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
+    step = functools.partial(optimizer.update)
+    for slope in (0.01, -0.02, 0.005):
+        g, g2 = 0.95 * g + 0.05 * slope, 0.95 * g2 + 0.05 * slope**2
+        w -= 0.1 * slope / np.sqrt(g2 - g**2 + 0.01 / 32**2)
+        change, state = step(jnp.array(slope), state)
+        ours = optax.apply_updates(ours, change)
+        assert float(ours) == pytest.approx(w, rel=1e-5)

@@ -3,6 +3,7 @@
 The short test belongs to the suite; the long ones (minutes) are run by `pytest -m long`.
 """
 
+import json
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_resume import assert_equal_runs
@@ -22,6 +24,7 @@ FLAGS = """--device cpu --num-envs 4 --total-timesteps {steps} --buffer-size 200
 OWN = {
     "dqn_atari": "--target-network-frequency 400 --eval-games 1",
     "dqn_atari_2013": "--eval-steps 100 --train-frequency 4",
+    "dqn_atari_jax": "--target-network-frequency 400 --eval-games 1",
 }
 
 
@@ -70,7 +73,11 @@ def whole_run(script, game, run_dir, steps):
 
 def facts(script, run_dir):
     """What had happened by the last checkpoint."""
-    progress = script.load(run_dir / "checkpoint.pt", "progress")["progress"]
+    if (run_dir / "checkpoint.npz").exists():  # JAX
+        with np.load(run_dir / "checkpoint.npz") as arrays:
+            progress = json.loads(str(arrays["state"]))["progress"]
+    else:
+        progress = script.load(run_dir / "checkpoint.pt", "progress")["progress"]
     about = {name: progress.get(name, 1) for name in ("step", "num_updates", "num_syncs")}
     full = progress["step"] > 2000
     sizes = progress["log"]["bytes"]
@@ -118,6 +125,13 @@ def test_a_killed_breakout_run_ends_as_if_it_had_not_been(script, tmp_path):
     """3 kills, one of them inside the writing of a checkpoint."""
     seen = killed_again_and_again(script, "Breakout", tmp_path, 3_200, 3, 1, signal.SIGKILL)
     assert len(seen) == 3 and any(fact["writing"] for fact in seen)
+
+
+@only("dqn_atari_jax")
+@pytest.mark.long
+def test_a_killed_jax_run_ends_as_if_it_had_not_been(script, tmp_path):
+    """As above; its programs are compiled anew at every start."""
+    test_a_killed_breakout_run_ends_as_if_it_had_not_been(script, tmp_path)
 
 
 @pytest.mark.long

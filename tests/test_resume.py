@@ -1,6 +1,7 @@
 """A run that was stopped goes on as if nothing had happened: checkpoints, faults, bad files."""
 
 import csv
+import json
 import multiprocessing
 import multiprocessing.pool
 import os
@@ -42,12 +43,20 @@ def curves(run_dir):
     }
 
 
+def model_of(run_dir):
+    if (run_dir / "model.npz").exists():  # JAX
+        with np.load(run_dir / "model.npz") as arrays:
+            weights = dict(arrays)
+        return json.loads(str(weights.pop("state"))) | {"weights": weights}
+    return torch.load(run_dir / "model.pt", weights_only=True)
+
+
 def assert_equal_runs(one, other):
     """Weights, files and curves, bit for bit, apart from wall-clock columns."""
-    models = [torch.load(Path(run, "model.pt"), weights_only=True) for run in (one, other)]
+    models = [model_of(Path(run)) for run in (one, other)]
     weights = [model.pop("weights") for model in models]
     assert models[0] == models[1]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
     for name in ("episodes.csv", "eval.csv"):
         assert rows(one, name) == rows(other, name), name
     assert curves(one) == curves(other)

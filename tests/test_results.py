@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy import only
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmark" / "results" / "dqn_atari"
@@ -93,6 +94,7 @@ def test_more_games_learn_as_well_on_catch():
     assert np.mean(areas[8, "float32"]) >= least and np.mean(areas[8, "bf16"]) >= least
 
 
+@only("dqn_atari")
 def test_the_script_quotes_its_measurement(script):
     """The header's claim is the evaluation's."""
     _, mean, std = evaluation_of(RESULTS / "PongNoFrameskip-v4" / "seed1")

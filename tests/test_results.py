@@ -99,3 +99,18 @@ def test_the_script_quotes_its_measurement(script):
     """The header's claim is the evaluation's."""
     _, mean, std = evaluation_of(RESULTS / "PongNoFrameskip-v4" / "seed1")
     assert f"Measured: Pong {mean:.1f} +- {std:.1f} (30 games)" in script.__doc__
+
+
+def test_the_constants_of_2013_are_quoted_and_hold():
+    """Only gamma 0.95 keeps values small at the learning rate, only 1e-6 learns Catch in time."""
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    areas = {}
+    for line in lines_of("constants_2013.jsonl"):
+        if line["game"] == "Breakout":
+            values = list(line["q_values"].values())
+            assert ", ".join(f"{value:g}" for value in values) in text
+            runs_off = line["gamma"] == 0.99 and line["learning_rate"] == 2.5e-4
+            assert (max(values) > 10) == runs_off
+        else:
+            areas.setdefault(line["eps"], []).append(line["all"])
+    assert len(areas[1e-6]) == 3 and min(areas[1e-6]) > max(areas[0.01 / 32**2])

@@ -353,7 +353,7 @@ class ReplayBuffer:
         require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
         shape = (self.rows, args.num_envs)
         self.arrays = {
-            "frames": jnp.zeros((*shape, 84, 84), jnp.uint8).at[0].set(obs[:, -1]),
+            "frames": put(jnp.zeros((*shape, 84, 84), jnp.uint8), obs[None, :, -1], 0),
             "ages": jnp.zeros(shape, jnp.int32),
             "actions": jnp.zeros(shape, jnp.int32),
             "rewards": jnp.zeros(shape, jnp.float32),

@@ -395,7 +395,7 @@ class QNetwork(nn.Module):
             nn.Linear(3136, 512),
             nn.ReLU(),
             nn.Linear(512, num_actions),
-        ).to(memory_format=torch.channels_last)  # faster, see benchmark/README.md
+        ).to(memory_format=torch.channels_last)  # see benchmark/README.md
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""

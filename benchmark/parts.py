@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,19 +65,24 @@ def learning(args: Args) -> None:
     rb.frames.random_(256)
     rb.t = rb.rows
     rb.newest.fill_(rb.rows)
+    act_rng, lines, calls = np.random.default_rng(0), [], []
     for network in (dqn_atari.QNetwork, Contiguous):
         for bf16 in (False, True):
+            online, target = network(6, bf16), network(6, bf16)
+            calls.append(partial(dqn_atari.act, online, obs, 0.0, act_rng))
             for fused in (True, False):
-                online, target = network(6, bf16), network(6, bf16)
                 adam = torch.optim.Adam(online.parameters(), 1e-4, fused=fused)
-                updates = (online, target, adam, rb, script_args)
-                ms = median_ms(lambda u=updates: dqn_atari.update(*u), args.updates, args.rounds)
-                rng = np.random.default_rng(0)
-                act = (online, obs, 0.0, rng)
-                act_ms = median_ms(lambda a=act: dqn_atari.act(*a), args.updates, args.rounds)
-                line = {"format": "channels_last" if network is dqn_atari.QNetwork else "default"}
-                line |= {"bf16": bf16, "fused_adam": fused, "threads": args.threads}
-                print(json.dumps(line | {"update_ms": ms, "act_8_games_ms": act_ms}), flush=True)
+                calls.append(partial(dqn_atari.update, online, target, adam, rb, script_args))
+            line = {"format": "channels_last" if network is dqn_atari.QNetwork else "default"}
+            lines.append(line | {"bf16": bf16, "threads": args.threads})
+    times = [[] for _ in calls]
+    for _ in range(args.rounds):  # in turn, because the machine's speed changes
+        for call, seen in zip(calls, times, strict=True):
+            seen.append(median_ms(call, args.updates, 1))
+    medians = [round(statistics.median(seen), 2) for seen in times]
+    for k, line in enumerate(lines):
+        names = ("act_8_games_ms", "update_fused_ms", "update_ms")
+        print(json.dumps(line | dict(zip(names, medians[3 * k :], strict=False))), flush=True)
 
 
 def games(args: Args) -> None:

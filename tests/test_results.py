@@ -114,3 +114,22 @@ def test_the_constants_of_2013_are_quoted_and_hold():
         else:
             areas.setdefault(line["eps"], []).append(line["all"])
     assert len(areas[1e-6]) == 3 and min(areas[1e-6]) > max(areas[0.01 / 32**2])
+
+
+def test_the_curve_of_2013_is_quoted():
+    """Its evaluations in both READMEs, and its weights."""
+    run = ROOT / "benchmark" / "results" / "dqn_atari_2013" / "BreakoutNoFrameskip-v4" / "seed1"
+    with open(run / "eval.csv", newline="") as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    assert [row["step"] for row in rows] == [50_000, 100_000, 150_000, 200_000]
+    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    for row in rows:
+        score = f"{row['mean']:.1f} ± {row['std']:.1f}"
+        assert f"| {score} | {row['max']:.0f} | {row['average_max_q']:.2f} |" in more
+    assert f"{score}, best game {row['max']:.0f}." in readme
+    with open(run / "episodes.csv", newline="") as file:
+        returns = [float(row["episodic_return"]) for row in csv.DictReader(file)]
+    assert f"of the last 100 {np.mean(returns[-100:]):.1f}," in more
+    path = ROOT / "benchmark" / "models" / "dqn_atari_2013-BreakoutNoFrameskip-v4.pt"
+    model = torch.load(path, weights_only=True)
+    assert (model["script"], model["step"]) == ("dqn_atari_2013", 200_000)

@@ -34,10 +34,11 @@ def rows(run_dir, name):
 
 
 def curves(run_dir):
-    """Every scalar point of every event file, in order, by tag."""
+    """Every scalar point of every event file by tag, in the order of steps: two files of one second
+    and one process, which only a test makes, are read in the order of their names."""
     events = EventAccumulator(str(run_dir), size_guidance={"tensors": 0}).Reload()
     return {
-        tag: [(e.step, e.tensor_proto.float_val[0]) for e in events.Tensors(tag)]
+        tag: sorted((e.step, e.tensor_proto.float_val[0]) for e in events.Tensors(tag))
         for tag in events.Tags()["tensors"]
         if tag not in WALL_CLOCK and "hparams" not in tag
     }

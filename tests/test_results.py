@@ -133,3 +133,12 @@ def test_the_curve_of_2013_is_quoted():
     path = ROOT / "benchmark" / "models" / "dqn_atari_2013-BreakoutNoFrameskip-v4.pt"
     model = torch.load(path, weights_only=True)
     assert (model["script"], model["step"]) == ("dqn_atari_2013", 200_000)
+
+
+def test_the_speeds_of_the_three_scripts_are_quoted():
+    """One round, in the order of the text."""
+    rates = [line["steps_per_second"] for line in lines_of("speed_scripts_two_cores.jsonl")]
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = text.split("The three scripts beside each other")[1].split("## Memory")[0]
+    places = [text.index(f"{rate:.1f}") for rate in rates]
+    assert len(rates) == 5 and places == sorted(places)

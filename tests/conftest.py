@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 
 os.environ["OMP_NUM_THREADS"] = "1"  # two tests at once; threads that spin crawl on busy cores
 
@@ -18,9 +19,10 @@ def script(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests of CUDA are left out of the count where there is none."""
-    if not torch.cuda.is_available():
-        config.hook.pytest_deselected(
-            items=[item for item in items if item.get_closest_marker("gpu")]
-        )
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    """Tests that need CUDA or SLURM are left out of the count where there is none."""
+    slurm = shutil.which("slurmctld") and shutil.which("munged") and os.geteuid() == 0
+    here = {"gpu": torch.cuda.is_available(), "slurm": slurm}
+    missing = {mark for mark, there in here.items() if not there}
+    left_out = [item for item in items if missing & {mark.name for mark in item.iter_markers()}]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

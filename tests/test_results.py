@@ -11,7 +11,7 @@ import torch
 from toy import only
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmark" / "results" / "dqn_atari"
+RESULTS = ROOT / "benchmark" / "results" / "dqn_atari-two_cores"
 RUNS = [("PongNoFrameskip-v4", 1_200_000, -21, 21), ("BreakoutNoFrameskip-v4", 240_000, 0, 864)]
 
 
@@ -118,7 +118,14 @@ def test_the_constants_of_2013_are_quoted_and_hold():
 
 def test_the_curve_of_2013_is_quoted():
     """Its evaluations in both READMEs, and its weights."""
-    run = ROOT / "benchmark" / "results" / "dqn_atari_2013" / "BreakoutNoFrameskip-v4" / "seed1"
+    run = (
+        ROOT
+        / "benchmark"
+        / "results"
+        / "dqn_atari_2013-two_cores"
+        / "BreakoutNoFrameskip-v4"
+        / "seed1"
+    )
     with open(run / "eval.csv", newline="") as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert [row["step"] for row in rows] == [50_000, 100_000, 150_000, 200_000]

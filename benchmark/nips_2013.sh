@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Mnih et al. 2013: 10 M agent steps, an evaluation of 10,000 steps every 50,000 updates.
+# Published: Table 1, average and best game: Breakout 168 and 225, Pong 20 and 21. Space Invaders, 581 and
+# 1075, needs EXTRA_FLAGS="--frame-skip 3" and a runs folder of its own.
+# Differs: gamma, learning rate, RMSProp's constants and the warm-up are not printed; ours are in the
+# script's docstring.
+# Cost on two cores, by arithmetic from the rates in README.md: 10 M steps at 75 a second: 37 hours a run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec "${PYTHON:-python}" benchmark/run.py --setting nips_2013 --script dqn_atari_2013.py  "$@" -- \
+    --num-envs 1 --precision float32

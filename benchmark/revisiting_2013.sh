@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# "Revisiting Playing Atari with Deep Reinforcement Learning" on Breakout with sticky actions, 10 M agent
+# steps, an evaluation every 50,000. It stopped after about 6 M in 6 hours on an A4000.
+# Published: 16, of first lives with clipped rewards, not comparable with the paper's 168.
+# Differs: it resets the game when a life is lost, so it never trains on the others; here the game
+# goes on. Adam, a Huber loss and gradients cut at 10 there, RMSProp and the squared error here. It keeps
+# rows 17 to 100 of the small screen, here 18 to 101; it shrinks without averaging.
+# Cost on two cores, by arithmetic from the rates in README.md: 10 M steps at 75 a second: 37 hours a run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec "${PYTHON:-python}" benchmark/run.py --setting revisiting_2013 --script dqn_atari_2013.py --games ALE/Breakout-v5 "$@" -- \
+    --precision float32 --num-envs 1 --gamma 0.99 --learning-rate 6.25e-5 --buffer-size 400000 \
+    --life-loss-terminal

@@ -1,0 +1,159 @@
+"""Runs games x seeds of one setting: here, some at a time, or one task of a job array (job.slurm).
+
+    bash benchmark/defaults.sh                                 # all of it, one run after the other
+    bash benchmark/defaults.sh --games Pong --seeds 1 --dry-run
+    bash benchmark/defaults.sh --workers 4                     # each with a quarter of the cores
+    bash benchmark/defaults.sh --games BreakoutNoFrameskip-v4 ALE/Pong-v5 --only 2
+
+What stands after `--` in a setting's shell script are the flags of its runs; EXTRA_FLAGS of the
+environment are added to them, so EXTRA_FLAGS="--total-timesteps 2000" makes a short rehearsal.
+
+A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
+interrupted one is resumed, one that had come to no checkpoint begins again. Its last weights then
+play an evaluation (float32, CPU, one thread, so that anyone gets the same games), which goes to
+evaluation.txt. SIGINT, SIGTERM and SIGUSR1 end all runs with a checkpoint. The exit code is 1 if a
+run failed, 128 + the signal if runs were interrupted, else 0.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import tyro
+
+ROOT = Path(__file__).parent.parent
+SMALL = ("episodes.csv", "eval.csv", "args.json", "machine.json", "evaluation.txt")
+
+
+@dataclass
+class Args:
+    setting: str  # its name
+    script: str = "dqn_atari.py"  # the script that is run
+    games: tuple[str, ...] = ("Pong", "Breakout")  # Pong is PongNoFrameskip-v4; ids also
+    seeds: tuple[int, ...] = (1, 2, 3)  # of each game
+    workers: int = 1  # runs at a time, each with its share of the cores
+    only: int | None = None  # this run of the list alone, from 1: the task of a job array
+    dry_run: bool = False  # print the list and end
+    runs: Path = Path("runs/benchmark")  # where the runs lie
+    results: Path | None = None  # copy the small files of finished runs to here
+
+
+@dataclass
+class Run:
+    env_id: str
+    seed: int
+    directory: Path
+    flags: list[str]
+
+
+class Runner:
+    """Its runs and what became of them: skipped, finished, interrupted or failed."""
+
+    def __init__(self, args: Args, flags: list[str]):
+        self.args, self.processes, self.signal = args, set(), 0
+        self.extra = shlex.split(os.environ.get("EXTRA_FLAGS", ""))
+        self.runs, name = [], Path(args.script).stem
+        name += f"-{args.setting}" if args.setting != "defaults" else ""
+        for game in args.games:
+            env_id = game if "-v" in game else f"{game}NoFrameskip-v4"
+            for seed in args.seeds:
+                directory = args.runs / name / env_id.replace("/", "-") / f"seed{seed}"
+                own = ["--env-id", env_id, "--seed", str(seed), "--run-dir", str(directory)]
+                self.runs.append(Run(env_id, seed, directory, [*own, *flags, *self.extra]))
+
+    def stop(self, number: int, frame) -> None:
+        """Passes the signal on; runs that have not begun do not begin."""
+        self.signal = number
+        for process in list(self.processes):
+            process.send_signal(number)
+
+    def call(self, flags: list[str], threads: int, output: Path, errors: Path) -> int:
+        """Exit code of the script with these flags."""
+        with open(output, "a") as out, open(errors, "a") as err:
+            process = subprocess.Popen(
+                [sys.executable, self.args.script, *flags],
+                stdout=out,
+                stderr=err,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                cwd=ROOT,
+            )
+            self.processes.add(process)
+            if self.signal:  # it came while the process was made
+                process.send_signal(self.signal)
+            code = process.wait()
+            self.processes.discard(process)
+        return code
+
+    def outcome(self, run: Run) -> str:
+        """Does what is left to do of a run."""
+        directory, log = ROOT / run.directory, (ROOT / run.directory).with_suffix(".log")
+        evaluation, part = directory / "evaluation.txt", directory / "evaluation.part"
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        if evaluation.exists():
+            return "skipped"
+        if self.signal:
+            return "interrupted"
+        code = 0
+        if not list(directory.glob("model.*")):
+            flags = run.flags
+            if any((directory / f"checkpoint.{kind}").exists() for kind in ("pt", "npz")):
+                flags = ["--resume", str(run.directory)]
+            elif directory.exists():
+                with filelock.FileLock(directory / ".lock", timeout=0):
+                    shutil.rmtree(directory)
+            threads = max(1, (os.cpu_count() or 1) // self.args.workers)
+            code = self.call(flags, threads, log, log)
+        if code == 0:
+            (model,) = directory.glob("model.*")
+            flags = ["--env-id", run.env_id, "--seed", str(run.seed), "--evaluate", str(model)]
+            flags += ["--device", "cpu", "--precision", "float32", *self.extra]
+            part.unlink(missing_ok=True)
+            code = self.call(flags, 1, part, log)
+        if code == 0:
+            part.rename(evaluation)
+            return "finished"
+        if self.signal and code in (-self.signal, 128 + self.signal):
+            return "interrupted"
+        lines = log.read_text().splitlines()[-5:]
+        return "\n    ".join([f"failed with exit code {code}, the end of {log}:", *lines])
+
+    def publish(self, run: Run) -> None:
+        """The small files of a finished run, as they are."""
+        target = self.args.results / run.directory.relative_to(self.args.runs)
+        target.mkdir(parents=True, exist_ok=True)
+        for file in SMALL:
+            if (ROOT / run.directory / file).exists():
+                shutil.copy(ROOT / run.directory / file, target)
+
+    def __call__(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self.stop)
+        runs = [self.runs[self.args.only - 1]] if self.args.only else self.runs
+        with ThreadPoolExecutor(self.args.workers) as pool:
+            outcomes = pool.map(self.outcome, runs)
+            failed = interrupted = False
+            for run, outcome in zip(runs, outcomes, strict=True):
+                print(f"{run.directory}: {outcome}", flush=True)
+                failed |= outcome.startswith("failed")
+                interrupted |= outcome == "interrupted"
+                if self.args.results and outcome in ("skipped", "finished"):
+                    self.publish(run)
+        return 1 if failed else 128 + self.signal if interrupted else 0
+
+
+if __name__ == "__main__":
+    here = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = tyro.cli(Args, args=sys.argv[1:here], description=__doc__)
+    runner = Runner(args, sys.argv[here + 1 :])
+    if args.dry_run:
+        for run in runner.runs:
+            print("python", args.script, shlex.join(run.flags))
+    else:
+        sys.exit(runner())

@@ -1,0 +1,239 @@
+"""Every setting of benchmark/ runs as written but shortened; what was begun is finished or told."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = sorted(path.stem for path in (ROOT / "benchmark").glob("*.sh"))
+SHORT = """--total-timesteps 1200 --buffer-size 1000 --learning-starts 800 --batch-size 4
+--eval-frequency 600 --eval-max-frames 80 --keep-checkpoint --checkpoint-frequency 600
+--device cpu"""
+OWN = {
+    "dqn_atari.py": " --eval-games 2 --target-network-frequency 200",
+    "dqn_atari_2013.py": " --eval-steps 40",
+    "dqn_atari_jax.py": " --eval-games 2 --target-network-frequency 200",
+}
+
+
+def environment(extra):
+    return os.environ | {"PYTHON": sys.executable, "EXTRA_FLAGS": extra}
+
+
+def call(setting, extra, *flags):
+    """Exit code and output of benchmark/{setting}.sh, or of a path."""
+    path = ROOT / "benchmark" / f"{setting}.sh" if isinstance(setting, str) else setting
+    command = ["bash", str(path), *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(extra))
+    return done.returncode, done.stdout + done.stderr
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
+    """At least 100 updates, a target copy, an evaluation, and a small copy of it all."""
+    words = (ROOT / "benchmark" / f"{setting}.sh").read_text().split()
+    script = words[words.index("--script") + 1]
+    flags = ["--seeds", 1, "--workers", 2]  # one thread each
+    flags += ["--runs", tmp_path / "runs", "--results", tmp_path / "results"]
+    if "--games" not in words:
+        flags += ["--games", "Breakout"]
+    code, output = call(setting, SHORT + OWN[script], *flags)
+    assert code == 0 and ": finished" in output, output
+    (results,) = (tmp_path / "results").glob("*/*/seed1")
+    names = {path.name for path in results.iterdir()} - {"episodes.csv"}  # 1,200 steps may end none
+    assert names == {"eval.csv", "args.json", "machine.json", "evaluation.txt"}
+    assert results.parts[-3].startswith(script.removesuffix(".py"))
+    assert [row["step"] for row in rows_of(results / "eval.csv")] == ["600", "1200"]
+    assert "mean" in (results / "evaluation.txt").read_text()
+    args = json.loads((results / "args.json").read_text())
+    learning = range(801, 1_201)
+    run = tmp_path / "runs" / results.relative_to(tmp_path / "results")
+    if script == "dqn_atari_jax.py":
+        import numpy as np
+
+        with np.load(run / "checkpoint.npz") as arrays:
+            progress = json.loads(str(arrays["state"]))["progress"]
+    else:
+        progress = torch.load(run / "checkpoint.pt", weights_only=True)["progress"]
+    due = sum(step % args["train_frequency"] == 0 for step in learning)
+    assert progress["num_updates"] == due >= 100
+    assert progress.get("num_syncs", 2) == 2
+
+
+def test_the_flags_of_a_setting_come_last_from_the_environment(tmp_path):
+    """The list has a line per game and seed, and EXTRA_FLAGS win."""
+    flags = ["--games", "Pong", "ALE/Breakout-v5", "--seeds", 4, 5, "--dry-run"]
+    code, output = call("nature_printed", "--total-timesteps 8", *flags)
+    lines = output.splitlines()
+    assert code == 0 and len(lines) == 4
+    ends = [line.split(" --run-dir ")[1].split()[0] for line in lines]
+    name = "runs/benchmark/dqn_atari-nature_printed"
+    assert ends[1:3] == [f"{name}/PongNoFrameskip-v4/seed5", f"{name}/ALE-Breakout-v5/seed4"]
+    for line in lines:
+        assert "--target-network-frequency 40000" in line
+        assert line.endswith("--total-timesteps 8")
+
+
+def setting_of(path, flags):
+    """A setting's shell script, as in benchmark/, for tests."""
+    lines = ["#!/usr/bin/env bash", f"cd {ROOT}"]
+    lines += [f'exec "$PYTHON" benchmark/run.py --setting test "$@" -- {flags}']
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
+    """One game is stopped by a signal to the runner, one does not exist; then both again."""
+    setting = setting_of(tmp_path / "test.sh", "--num-envs 2 --train-frequency 40")
+    flags = ["--runs", str(tmp_path / "runs"), "--workers", "2", "--seeds", "1", "--games"]
+    flags += ["NoSuchGame", "Pong"]
+    command, extra = ["bash", str(setting), *flags], SHORT + OWN["dqn_atari.py"]
+    whole = environment(extra + " --total-timesteps 12000")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=whole)
+    run = tmp_path / "runs" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed1"
+    end = time.monotonic() + 60
+    while not (run / "eval.csv").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output  # a failure says more than an interruption
+    assert "NoSuchGameNoFrameskip-v4/seed1: failed with exit code 2" in output
+    assert "type --env-id" in output and "Pong-v4/seed1: interrupted" in output.replace(
+        "PongNoFrameskip", "Pong"
+    )
+    step = torch.load(run / "checkpoint.pt", weights_only=True)["progress"]["step"]
+    assert 600 <= step < 12_000
+    code, output = call(setting, extra, *flags, "--only", 2)
+    assert code == 0 and output.endswith("seed1: finished\n")
+    assert torch.load(run / "model.pt", weights_only=True)["step"] == 12_000
+    before = (run / "model.pt").stat().st_mtime_ns
+    code, output = call(setting, extra, *flags, "--only", 2)
+    assert code == 0 and output.endswith("seed1: skipped\n")
+    assert (run / "model.pt").stat().st_mtime_ns == before
+
+
+def test_a_run_without_checkpoint_begins_again(tmp_path):
+    """As a kill in its first second leaves it."""
+    setting = setting_of(tmp_path / "test.sh", "--num-envs 2 --train-frequency 40")
+    run = tmp_path / "runs" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed1"
+    run.mkdir(parents=True)
+    (run / "args.json").write_text("{")
+    flags = ["--runs", tmp_path / "runs", "--workers", 2, "--seeds", 1, "--games", "Pong"]
+    code, output = call(setting, SHORT + OWN["dqn_atari.py"], *flags)
+    assert code == 0 and output.endswith("seed1: finished\n"), output
+
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+MpiDefault=none
+MailProg=/bin/true
+ReturnToService=2
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
+PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A cluster of this machine alone: munged, slurmctld and slurmd, ended with the test."""
+    folder = tmp_path / "slurm"
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    host = socket.gethostname().split(".")[0]
+    (folder / "slurm.conf").write_text(
+        CONFIGURATION.format(host=host, folder=folder, cores=os.cpu_count())
+    )
+    monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+    Path("/run/munge").mkdir(exist_ok=True)
+    shutil.chown("/run/munge", "munge", "munge")
+    munged = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--force"]
+    daemons = [munged + ["--foreground"], ["slurmctld", "-D"], ["slurmd", "-D"]]
+    running = []
+    try:
+        for command in daemons:
+            log = open(folder / "daemons.log", "a")
+            running.append(subprocess.Popen(command, stdout=log, stderr=log))
+            time.sleep(1)
+        wait_until(lambda: "idle" in out("sinfo", "--noheader"), 30)
+        yield folder
+    finally:
+        subprocess.run(["scancel", "--user", "root"], capture_output=True)
+        time.sleep(1)
+        for process in reversed(running):
+            process.terminate()
+            process.wait(30)
+
+
+def out(*command):
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.slurm
+def test_a_job_array_with_a_time_limit_and_a_failure(slurm, tmp_path):
+    """4 runs; one is too long for its time limit, is requeued and ends; one fails."""
+    setting = setting_of(tmp_path / "test.sh", "--num-envs 2 --train-frequency 40")
+    text = setting.read_text().splitlines()
+    longer = "--total-timesteps 40000 --eval-frequency 10000 --checkpoint-frequency 10000"
+    longer = f'test "$SLURM_ARRAY_TASK_ID" = 1 && EXTRA_FLAGS+=" {longer}"'
+    text.insert(2, longer)
+    setting.write_text("\n".join(text))
+    games = ["--games", "Pong", "Breakout", "Qbert", "NoSuchGame", "--seeds", "1"]
+    command = ["sbatch", "--parsable", "--array=1-4", "--signal=B:USR1@50", "--time=2"]
+    command += [f"--output={tmp_path}/%a.out", str(ROOT / "benchmark" / "job.slurm"), str(setting)]
+    command += [*games, "--workers", "4", "--runs", str(tmp_path / "runs")]
+    env = environment(SHORT + OWN["dqn_atari.py"])
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.strip()
+    first = f"{job}_1"
+    wait_until(lambda: "RUNNING" in out("scontrol", "show", "job", first), 60)
+    out("scontrol", "update", f"JobId={first}", "TimeLimit=1")
+    wait_until(lambda: "Restarts=1" in out("scontrol", "show", "job", first), 120)
+    out("scontrol", "update", f"JobId={first}", "StartTime=now", "TimeLimit=10")
+    wait_until(lambda: not out("squeue", "--noheader"), 240)
+    outputs = [(tmp_path / f"{task}.out").read_text() for task in (1, 2, 3, 4)]
+    assert "seed1: interrupted" in outputs[0] and outputs[0].endswith("seed1: finished\n")
+    assert outputs[1].endswith("seed1: finished\n") and outputs[2].endswith("seed1: finished\n")
+    assert "failed with exit code 2" in outputs[3]
+    states = out("scontrol", "show", "job", job)
+    assert states.count("JobState=COMPLETED") == 3 and states.count("JobState=FAILED") == 1
+    models = sorted((tmp_path / "runs").glob("*/*/seed1/model.pt"))
+    steps = [torch.load(path, weights_only=True)["step"] for path in models]
+    assert steps == [1_200, 40_000, 1_200]

@@ -1,9 +1,10 @@
-"""Learning curves of one game from the results in this folder.
+"""Learning curves of one game from the results in this folder, against agent steps and hours.
 
     python benchmark/plot.py PongNoFrameskip-v4 benchmark/pong.png
 
-Reads results/<setting>/<env_id>/seed<N>/episodes.csv of every setting. A line is the mean of the
-last 100 games of one seed; with one seed there is no band, and the legend says how many there are.
+Reads results/<setting>/<env_id>/seed<N>/episodes.csv of every setting. A line is the mean over
+seeds of the mean return of a seed's last 100 games, as far as all seeds have come. The band is the
+95 % bootstrap interval of that mean; with one seed there is none, and the legend says so.
 """
 
 import csv
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from scipy import stats
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -27,24 +29,47 @@ def last_100(returns: list[float]) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
+def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of each game of a seed its end, in a column of episodes.csv, and last_100."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    ends = np.array([float(row[column]) for row in rows])
+    return ends, last_100([float(row["episodic_return"]) for row in rows])
+
+
+def curve(seeds: list[tuple[np.ndarray, np.ndarray]]):
+    """Places, the mean over seeds there and, of several seeds, the ends of its 95 % interval."""
+    first, last = max(ends[0] for ends, _ in seeds), min(ends[-1] for ends, _ in seeds)
+    places = np.linspace(first, last, 400)
+    values = np.stack([np.interp(places, *seed) for seed in seeds])
+    if len(seeds) == 1:
+        return places, values[0], None
+    interval = stats.bootstrap(
+        (values,), np.mean, axis=0, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return places, values.mean(axis=0), interval
+
+
 def main(env_id: str, output: str) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for setting, style in zip(sorted(RESULTS.iterdir()), ("-", "--", ":", "-."), strict=False):
-        seeds = sorted((setting / env_id).glob("seed*/episodes.csv"))
-        for k, path in enumerate(seeds):
-            with open(path, newline="") as file:
-                rows = list(csv.DictReader(file))
-            steps = np.array([int(row["step"]) for row in rows]) / 1e6
-            returns = [float(row["episodic_return"]) for row in rows]
-            label = f"{setting.name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}" if k == 0 else None
-            axes.plot(steps, last_100(returns), style, color="black", linewidth=1.2, label=label)
-            axes.plot(steps, returns, ".", color="0.75", markersize=2, zorder=0)
-    axes.set_xlabel("million agent steps (4 emulator frames each)")
-    axes.set_ylabel("return of training games, mean of 100")
-    axes.set_title(env_id)
-    axes.grid(color="0.9")
-    axes.legend(frameon=False)
-    figure.savefig(output, dpi=120)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    styles = [(dash, color) for color in ("black", "0.5") for dash in ("-", "--", ":", "-.")]
+    settings = sorted(path.parent for path in RESULTS.glob(f"*/{env_id}"))
+    for setting, (dash, color) in zip(settings, styles, strict=False):
+        paths = sorted((setting / env_id).glob("seed*/episodes.csv"))
+        many = "1 seed, no band" if len(paths) == 1 else f"{len(paths)} seeds"
+        for axes, column, unit in zip(panels, ("step", "seconds"), (1e6, 3600), strict=True):
+            places, mean, interval = curve([read(path, column) for path in paths])
+            axes.plot(places / unit, mean, dash, color=color, label=f"{setting.name}, {many}")
+            if interval is not None:
+                axes.fill_between(places / unit, *interval, color=color, alpha=0.2, linewidth=0)
+    panels[0].set_xlabel("million agent steps (4 emulator frames each)")
+    panels[1].set_xlabel("hours")
+    panels[0].set_ylabel("return of training games, mean of 100")
+    figure.suptitle(env_id)
+    for axes in panels:
+        axes.grid(color="0.9")
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(output, dpi=110)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +57,23 @@ def test_an_evaluation_is_quoted_and_its_weights_are_here(env_id, total, least, 
     assert path.stat().st_size < 7_000_000
     model = torch.load(path, weights_only=True)
     assert (model["env_id"], model["step"]) == (env_id, total)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("env_id, total, least, most", RUNS)
+def test_the_weights_play_their_score_again(env_id, total, least, most, tmp_path):
+    """Exactly, by the command that the README gives; a few minutes."""
+    flags = f"--env-id {env_id} --evaluate benchmark/models/{env_id}.pt"
+    flags += " --seed 1 --device cpu --precision float32"
+    done = subprocess.run(
+        [sys.executable, "dqn_atari.py", *flags.split()],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (RESULTS / env_id / "seed1" / "evaluation.txt").read_text()
 
 
 def lines_of(name):
@@ -149,3 +169,28 @@ def test_the_speeds_of_the_three_scripts_are_quoted():
     text = text.split("The three scripts beside each other")[1].split("## Memory")[0]
     places = [text.index(f"{rate:.1f}") for rate in rates]
     assert len(rates) == 5 and places == sorted(places)
+
+
+def test_the_score_table_is_of_the_results():
+    """What scores.py prints stands between its marks."""
+    command = [sys.executable, str(ROOT / "benchmark" / "scores.py")]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    assert text.split("<!-- scores.py -->")[1].split("<!-- end -->")[0].strip() == table.strip()
+    assert table.count("DQN 2015") == 2 and table.count("`dqn_atari-two_cores`") == 2
+
+
+def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
+    """Of two straight seeds; of one there is no band. The picture is made and not blank."""
+    sys.path.insert(0, str(ROOT / "benchmark"))
+    import plot
+
+    seeds = [(np.array([0.0, 10.0]), np.array([0.0, 10.0]))]
+    seeds += [(np.array([2.0, 12.0]), np.array([4.0, 24.0]))]
+    places, mean, interval = plot.curve(seeds)
+    assert (places[0], places[-1]) == (2, 10) and mean[0] == 3 and mean[-1] == 15
+    assert (interval.low[-1], interval.high[-1]) == (10, 20)
+    assert plot.curve(seeds[:1])[2] is None
+    assert plot.last_100([1.0] * 100 + [3.0] * 100)[[0, 149, 199]].tolist() == [1, 2, 3]
+    plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))
+    assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05

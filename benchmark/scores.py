@@ -5,9 +5,9 @@
 
 Training is the mean return of the last 100 games, evaluation what evaluation.txt or else the last
 row of eval.csv says; with several seeds the mean and the standard deviation over seeds, with one
-the standard deviation over its games. Human-normalised is 100 (score - random) / (human - random) of an
-evaluation of Nature's protocol (so not of dqn_atari_2013.py), random and human of its Extended Data
-Table 2.
+the standard deviation over its games. Human-normalised is 100 (score - random) / (human - random)
+of an evaluation of Nature's protocol (so not of dqn_atari_2013.py), random and human of its
+Extended Data Table 2.
 """
 
 import csv

@@ -192,9 +192,11 @@ def test_three_hundred_thousand_steps_do_not_grow(script, tmp_path):
     for step in range(40_000, 340_000, 20_000):
         wait_for(lambda s=step: f"step {s}: return" in log.read_text(), process, 600)
         group = members(process.pid)
-        files = min(  # of a few looks, because a row of a log is written in between
-            sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in group) for _ in range(5)
-        )
+        looks = []
+        for _ in range(3):  # a log or a checkpoint is open while it is written
+            looks.append(sum(len(list(Path(f"/proc/{p}/fd").iterdir())) for p in group))
+            time.sleep(0.5)
+        files = min(looks)
         resident = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in group)
         seen.append((step, resident * 4096 / 1e6, files, len(group)))
     print(*seen, sep="\n")

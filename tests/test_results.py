@@ -194,3 +194,13 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     assert plot.last_100([1.0] * 100 + [3.0] * 100)[[0, 149, 199]].tolist() == [1, 2, 3]
     plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))
     assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05
+
+
+def test_the_seconds_of_a_checkpoint_are_quoted():
+    """A row per size, and in the README the one of a million."""
+    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    for line in lines_of("checkpoint_two_cores.jsonl"):
+        names = ("gb", "write_s", "disk_s", "write_s_per_gb", "check_s", "restore_s")
+        assert f"| {line['buffer_size']:,} | " + " | ".join(f"{line[x]}" for x in names) in more
+    assert f"{line['write_s']} s to write, as many plain bytes {line['disk_s']} s" in readme
+    assert f"and {line['check_s']:.1f} s to check" in readme

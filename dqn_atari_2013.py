@@ -27,7 +27,6 @@ while the learner works, so an update does not see the step in flight.
 # --- Imports --------------------------------------------------------------------------------------
 import contextlib
 import copy
-import ctypes
 import difflib
 import functools
 import hashlib
@@ -690,9 +689,6 @@ def train(args: Args) -> SimpleNamespace:
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.backends.cudnn.deterministic = args.torch_deterministic
-        if sys.platform == "linux":  # an update gets its memory again, not new pages of the kernel
-            for option in (-1, -3):  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
-                ctypes.CDLL(None).mallopt(option, 2**25)
         torch.manual_seed(args.seed)
         bf16 = choose_bf16(args, device)
         q_network = QNetwork(num_actions, bf16).to(device)

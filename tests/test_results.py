@@ -204,3 +204,21 @@ def test_the_seconds_of_a_checkpoint_are_quoted():
         assert f"| {line['buffer_size']:,} | " + " | ".join(f"{line[x]}" for x in names) in more
     assert f"{line['write_s']} s to write, as many plain bytes {line['disk_s']:.1f} s" in readme
     assert f"{line['check_s']:.1f} s to check" in readme
+
+
+def test_later_measurements_are_quoted():
+    """The fourth comparison, the scripts again, and the parts again."""
+    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    rates = [x["steps_per_second"] for x in lines_of("speed_two_cores_fourth.jsonl") if "all" in x]
+    with_mallopt, ours, cleanrl = rates
+    assert f"{ours:.0f} to {cleanrl:.0f}, {ours / cleanrl:.2f} times" in more
+    assert f"and {ours / cleanrl:.2f} times CleanRL" in readme
+    assert f"{with_mallopt:.0f} steps/s with it, {ours:.0f} without" in more
+    again = lines_of("speed_scripts_two_cores_again.jsonl")
+    jax, bf16, float32, older = (f"{x['steps_per_second']:.0f}" for x in again if "all" in x)
+    text = f"`dqn_atari_jax.py` {jax}, `dqn_atari.py` {bf16} in bfloat16 and {float32} in float32"
+    assert f"{text}, `dqn_atari_2013.py` {older}." in " ".join(more.split())
+    parts = [x for x in lines_of("parts_two_cores_again.jsonl") if "format" in x]
+    last, last_bf16, default, default_bf16 = (x["update_fused_ms"] for x in parts)
+    assert f"{100 * (1 - last / default):.0f} % less per update in float32" in more
+    assert f"and {100 * (1 - last_bf16 / default_bf16):.0f} % less in bfloat16" in more

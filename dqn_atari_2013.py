@@ -40,7 +40,6 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -54,6 +53,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 import tyro
+from gymnasium.utils.save_video import capped_cubic_video_schedule
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -138,8 +138,6 @@ def check_args(args: Args) -> None:
     least = args.batch_size + 4 * args.num_envs
     require(args.buffer_size >= least, f"no batch fits: type --buffer-size {least} or more")
     require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
-    moviepy = not args.capture_video or util.find_spec("moviepy")
-    require(moviepy, "--capture-video needs one more package: type pip install moviepy")
     watched = not args.render_mode or args.evaluate and not args.capture_video
     require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
     require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
@@ -164,11 +162,11 @@ class AtariGame(gym.Wrapper):
         super().__init__(env)
         self.args, self.training, self.ale = args, training, self.unwrapped.ale
         self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        self.obs = np.zeros((4, 84, 84), np.uint8)
+        self.obs, self.games = np.zeros((4, 84, 84), np.uint8), -1  # the number of its game
         self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
 
     def reset(self, **kwargs):
-        self.screens, self.held = [self.env.reset(**kwargs)[0]], 0
+        self.screens, self.held, self.games = [self.env.reset(**kwargs)[0]], 0, self.games + 1
         noop_max = self.args.noop_max
         for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
             self._repeat(0, 1)
@@ -213,8 +211,9 @@ class AtariGame(gym.Wrapper):
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
         ale = self.ale.cloneState(include_rng=True).serialize().hex()
-        about = {"lives": self.lives, "episode": self.episode, "held": self.held, "ale": ale}
-        return about | {"rng": self.np_random.bit_generator.state, "obs": self.obs.tobytes().hex()}
+        about = {name: vars(self)[name] for name in ("lives", "episode", "held", "games")}
+        about |= {"ale": ale, "obs": self.obs.tobytes().hex()}
+        return about | {"rng": self.np_random.bit_generator.state}
 
     @state.setter
     def state(self, state: dict):
@@ -222,25 +221,47 @@ class AtariGame(gym.Wrapper):
         self.env.step(0)
         self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
         self.np_random.bit_generator.state = state["rng"]
-        self.lives, self.episode, self.held = state["lives"], state["episode"], state["held"]
+        vars(self).update({name: state[name] for name in ("lives", "episode", "held", "games")})
         self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
 
 
-def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
-    """One game with its wrappers. Unless training, lives do not count and eval_max_frames ends it.
+class RecordGames(gym.Wrapper):
+    """mp4 of its games 0, 1, 8, 27, ... 1000, 2000, ...; 15 agent steps a second, kept if whole.
 
-    Videos, 15 agent steps a second, are of its games 0, 1, 8, 27, ... 1000, 2000, ...
+    Written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
     """
+
+    def __init__(self, env: AtariGame, folder: Path):
+        super().__init__(env)
+        self.part, self.video = folder / "unfinished.mp4", None
+
+    def step(self, action):
+        obs, reward, over, truncated, info = self.env.step(action)
+        if self.env.episode["l"] == 1 and capped_cubic_video_schedule(self.env.games):
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
+            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
+        if self.video:
+            self.video.write(cv2.cvtColor(self.env.render(), cv2.COLOR_RGB2BGR))
+        if self.video and (over or truncated):
+            self.video.release()
+            self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.env.games}.mp4"))
+            self.video = None
+        return obs, reward, over, truncated, info
+
+
+def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
+    """One game, wrapped. Unless training, lives do not count and eval_max_frames ends it."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     if multiprocessing.parent_process():  # in a game's own process
         for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
             signal.signal(number, signal.SIG_IGN)
         cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
-    render_mode = "rgb_array" if videos else None if training else args.render_mode
+    render_mode = None if training else args.render_mode
     kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
     env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
-    return gym.wrappers.RecordVideo(env, str(videos), fps=15) if videos else env
+    return RecordGames(env, videos) if videos else env
 
 
 def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:

@@ -1,7 +1,6 @@
 """The command line: what is typed wrongly ends with one line that says what to type instead."""
 
 import dataclasses
-import importlib.util
 import re
 import runpy
 import signal
@@ -172,16 +171,10 @@ def test_an_existing_run_directory_is_refused_and_left_alone(script, command, tm
     assert (tmp_path / "old" / "model.pt").read_text() == "kept"
 
 
-def test_a_missing_optional_package_is_named(script, command, tmp_path, monkeypatch):
-    """Before any game starts; everything else can be imported."""
-    find_spec = importlib.util.find_spec
-
-    def without(name, *args):
-        return None if name == "moviepy" else find_spec(name, *args)
-
-    monkeypatch.setattr(importlib.util, "find_spec", without)
-    answer = command("--capture-video")
-    assert_refused(answer, script, "--capture-video needs", "pip install moviepy")
+def test_a_refusal_after_the_games_began_leaves_no_videos(script, command, tmp_path):
+    """Memory is looked at when the games are there."""
+    answer = command("--capture-video", "--buffer-size", "1000000000")
+    assert_refused(answer, script, "the replay needs", "type --buffer-size")
     assert names_in(tmp_path) == []
 
 

@@ -16,6 +16,7 @@ import ale_py
 import cv2
 import gymnasium
 import numpy as np
+import psutil
 import pytest
 from fake_atari import HEIGHT, WIDTH, FakeAtaris, Play
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv, NoopResetEnv, WarpFrame
@@ -581,10 +582,14 @@ def test_a_game_killed_while_it_steps_stops_the_learner_and_nothing_hangs(
         envs.step_wait()
 
 
-def test_one_interrupt_while_the_learner_waits_for_a_game_ends_everything(script, start_games):
+def test_one_interrupt_while_the_learner_waits_for_a_game_ends_everything(
+    script, start_games, request
+):
     """Game 0 has answered, game 1 has not when Ctrl-C comes."""
     envs = start_games(2, Play(reward=lambda at: time.sleep(at.game / 2) or 0))
     ctrl_c = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with within(8), pytest.raises(KeyboardInterrupt), leaving(script, envs):
         envs.step_async(np.zeros(2, np.int64))
         ctrl_c.start()
@@ -813,40 +818,88 @@ def test_every_legacy_id_without_frame_skip_plays(script):
 
 
 # --- Videos ---------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def videos(script, tmp_path_factory):
-    """The folder of videos after game 0 of two has ended and gone on, and that game's length."""
-    folder, rng, ended = tmp_path_factory.mktemp("videos"), np.random.default_rng(0), 0
-    args = script.Args(env_id=BREAKOUT, seed=1, num_envs=2)
-    envs = script.make_envs(args, folder)
-    with leaving(script, envs):
-        envs.reset(seed=args.seed)
+def film(script, folder, games, state=None):
+    """Screens of every game that ends, as RecordGames should write them; `games` of 30 steps."""
+    args = script.Args(env_id=BREAKOUT, eval_max_frames=120, noop_max=0)
+    env, rng, screens = script.make_env(args, False, folder), np.random.default_rng(0), []
+    env.reset(seed=1)
+    if state:
+        env.set_wrapper_attr("state", state)
+    while len(screens) < games:
+        screens.append([])
+        ended = False
         while not ended:
-            *_, terminated, truncated, infos = envs.step(rng.integers(4, size=2))
-            if (terminated | truncated)[0]:
-                ended = int(infos["final_info"]["episode"]["l"][0])
-        for _ in range(3):
-            envs.step(rng.integers(4, size=2))
-    return folder, ended
+            *_, over, truncated, _ = env.step(rng.integers(4))
+            screens[-1].append(env.render())
+            ended = over or truncated
+        env.reset()
+    return env, screens
 
 
-def test_a_video_shows_every_step_of_its_game(videos):
-    """Pitfall 43: steps + 1 frames at 15 a second, in the colours and the size of the screen.
-
-    moviepy computes the number of frames from the duration in floats and may drop the last one.
-    """
-    folder, length = videos
-    video = cv2.VideoCapture(str(folder / "rl-video-episode-0.mp4"))
+def frames_of(path):
+    video = cv2.VideoCapture(str(path))
     assert video.get(cv2.CAP_PROP_FPS) == 15
     frames = []
     while (read := video.read())[0]:
-        frames.append(read[1])
-    assert len(frames) in (length, length + 1)
-    assert {frame.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
-    assert min(frame.std() for frame in frames) > 10
-    assert len({frame.tobytes() for frame in frames}) > length / 2
+        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    return frames
 
 
-def test_only_whole_games_leave_a_video(videos):
-    """Pitfall 43: not the game under way at the end, number 1, and none of the other games."""
-    assert [path.name for path in videos[0].iterdir()] == ["rl-video-episode-0.mp4"]
+def numbers(folder):
+    return sorted(int(path.stem.split("-")[2]) for path in folder.glob("*-game-*.mp4"))
+
+
+def test_a_video_shows_every_step_of_its_game(script, tmp_path):
+    """Pitfall 43: as many pictures as steps, 15 a second, each that step's screen; small files."""
+    _, screens = film(script, tmp_path, 9)
+    assert numbers(tmp_path) == [0, 1, 8]
+    for number in (0, 1, 8):
+        (path,) = tmp_path.glob(f"*-game-{number}.mp4")
+        frames = frames_of(path)
+        assert len(frames) == len(screens[number]) >= 29
+        for frame, screen in zip(frames, screens[number], strict=True):
+            assert frame.shape == screen.shape == (HEIGHT, WIDTH, 3)
+            assert np.abs(frame.astype(int) - screen).mean() < 4 < screen.std()
+        assert path.stat().st_size < 50_000
+
+
+def test_only_whole_games_leave_a_video_and_numbers_go_on_after_a_resume(script, tmp_path):
+    """Pitfall 43: what is under way has another name; a resumed game is not taken for the first."""
+    env, _ = film(script, tmp_path, 5)
+    env.step(0)
+    state = env.get_wrapper_attr("state")
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    env, _ = film(script, tmp_path, 3, state)
+    assert numbers(tmp_path) == [0, 1] and state["games"] == 5
+    env.step(0)
+    assert {path.name for path in set(tmp_path.iterdir()) - set(kept)} == {"unfinished.mp4"}
+    while numbers(tmp_path) != [0, 1, 8]:
+        env.step(0)
+    assert all(path.read_bytes() == was for path, was in kept.items())
+    assert not (tmp_path / "unfinished.mp4").exists()
+
+
+def test_a_video_needs_no_memory_and_makes_its_folder_with_its_first_picture(script, tmp_path):
+    """1,000 screens of 100 kB are 100 MB if they are kept."""
+    env = script.make_env(script.Args(env_id=BREAKOUT), True, tmp_path / "videos")
+    env.reset(seed=1)
+    assert not list(tmp_path.iterdir())
+    used = []
+    for step in range(1_200):
+        _, _, over, *_ = env.step(0)  # never FIRE: one game
+        assert not over
+        used.append(psutil.Process().memory_info().rss if step in (199, 1_199) else 0)
+    assert env.video.isOpened() and used[1_199] - used[199] < 40e6
+
+
+@pytest.mark.parametrize("game", ["AirRaid", "JourneyEscape", "Pong"])
+def test_a_video_has_the_size_of_its_screen(script, game, tmp_path):
+    """250, 230 and 210 lines."""
+    args = script.Args(env_id=f"{game}NoFrameskip-v4", eval_max_frames=200)
+    env, over = script.make_env(args, False, tmp_path), False
+    env.reset(seed=1)
+    while not over:
+        *_, over, truncated, _ = env.step(0)
+        over = over or truncated
+    (path,) = tmp_path.iterdir()
+    assert frames_of(path)[0].shape == env.render().shape

@@ -9,7 +9,7 @@ pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the sam
 
 @pytest.mark.parametrize(
     "learning_rate, total, updates, least, most",
-    [(5e-4, 7_000, 750, 0.8, 1.0), (1e-12, 4_400, 425, -1.0, 0.2)],
+    [(5e-4, 7_000, 750, 0.8, 1.0), (1e-12, 2_400, 175, -1.0, 0.2)],
 )
 def test_catch_is_learned_and_only_by_learning(
     script, monkeypatch, tmp_path, learning_rate, total, updates, least, most

@@ -17,12 +17,11 @@ import torch
 ROOT = Path(__file__).parent.parent
 SETTINGS = sorted(path.stem for path in (ROOT / "benchmark").glob("*.sh"))
 SHORT = """--total-timesteps 1200 --buffer-size 1000 --learning-starts 800 --batch-size 4
---eval-frequency 600 --eval-max-frames 80 --keep-checkpoint --checkpoint-frequency 600
---device cpu"""
+--eval-frequency 600 --keep-checkpoint --checkpoint-frequency 600 --device cpu"""
 OWN = {
-    "dqn_atari.py": " --eval-games 2 --target-network-frequency 200",
+    "dqn_atari.py": " --eval-games 2 --eval-max-frames 80 --target-network-frequency 200",
     "dqn_atari_2013.py": " --eval-steps 40",
-    "dqn_atari_jax.py": " --eval-games 2 --target-network-frequency 200",
+    "dqn_atari_jax.py": " --eval-games 2 --eval-max-frames 80 --target-network-frequency 200",
 }
 
 
@@ -103,7 +102,7 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
     flags = ["--runs", str(tmp_path / "runs"), "--workers", "2", "--seeds", "1", "--games"]
     flags += ["NoSuchGame", "Pong"]
     command, extra = ["bash", str(setting), *flags], SHORT + OWN["dqn_atari.py"]
-    whole = environment(extra + " --total-timesteps 12000")
+    whole = environment(extra + " --total-timesteps 8000")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=whole)
     run = tmp_path / "runs" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed1"
     end = time.monotonic() + 60
@@ -117,10 +116,10 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
         "PongNoFrameskip", "Pong"
     )
     step = torch.load(run / "checkpoint.pt", weights_only=True)["progress"]["step"]
-    assert 600 <= step < 12_000
+    assert 600 <= step < 8_000
     code, output = call(setting, extra, *flags, "--only", 2)
     assert code == 0 and output.endswith("seed1: finished\n")
-    assert torch.load(run / "model.pt", weights_only=True)["step"] == 12_000
+    assert torch.load(run / "model.pt", weights_only=True)["step"] == 8_000
     before = (run / "model.pt").stat().st_mtime_ns
     code, output = call(setting, extra, *flags, "--only", 2)
     assert code == 0 and output.endswith("seed1: skipped\n")

@@ -58,7 +58,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from gymnasium.utils.save_video import capped_cubic_video_schedule
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -85,7 +84,7 @@ class Args:
     checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
     keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
     resume: str | None = None  # continue the run in this directory, exactly
-    capture_video: bool = False  # mp4 of whole games: number 0, 1, 8, 27, ... 1000, 2000, ...
+    capture_video: bool = False  # mp4 of the first environment's games 0, 1, 2, 4, 8, ...
     init_from: str | None = None  # start from the weights in this model.npz
 
     evaluate: str | None = None  # do not train: play with the weights in this model.npz
@@ -232,7 +231,7 @@ class AtariGame(gym.Wrapper):
 
 
 class RecordGames(gym.Wrapper):
-    """mp4 of its games 0, 1, 8, 27, ... 1000, 2000, ...; 15 agent steps a second, kept if whole.
+    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole.
 
     Written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
     """
@@ -243,7 +242,7 @@ class RecordGames(gym.Wrapper):
 
     def step(self, action):
         obs, reward, over, truncated, info = self.env.step(action)
-        if self.env.episode["l"] == 1 and capped_cubic_video_schedule(self.env.games):
+        if self.env.episode["l"] == 1 and self.env.games & (self.env.games - 1) == 0:
             self.part.parent.mkdir(parents=True, exist_ok=True)
             codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
             self.video = cv2.VideoWriter(str(self.part), codec, 15, size)

@@ -265,7 +265,7 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     if multiprocessing.parent_process():  # in a game's own process
         for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
             signal.signal(number, signal.SIG_IGN)
-        cv2.setNumThreads(1)  # frames are small and games many
+    cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     render_mode = None if training else args.render_mode
     kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
@@ -281,6 +281,7 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
     """
     makers = [functools.partial(make_env, args, True, videos)]
     makers += [functools.partial(make_env, args)] * (args.num_envs - 1)
+    cv2.setNumThreads(1)  # here too: a forked process waits for ever for OpenCV's other threads
     context = "fork" if sys.platform == "linux" else "spawn"
     same_step = gym.vector.AutoresetMode.SAME_STEP
     return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)

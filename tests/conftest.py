@@ -19,9 +19,10 @@ def script(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests that need CUDA or SLURM are left out of the count where there is none."""
+    """Tests that need CUDA, SLURM, a browser or a screen are left out where there is none."""
     slurm = shutil.which("slurmctld") and shutil.which("munged") and os.geteuid() == 0
     here = {"gpu": torch.cuda.is_available(), "slurm": slurm}
+    here |= {"chromium": shutil.which("chromium"), "xvfb": shutil.which("Xvfb")}
     missing = {mark for mark, there in here.items() if not there}
     left_out = [item for item in items if missing & {mark.name for mark in item.iter_markers()}]
     config.hook.pytest_deselected(items=left_out)

@@ -597,6 +597,17 @@ def test_one_interrupt_while_the_learner_waits_for_a_game_ends_everything(
     assert multiprocessing.active_children() == []
 
 
+def test_games_start_after_the_learner_used_the_threads_of_opencv(script):
+    """A pool of threads does not survive a fork, and waits for ever for those it lacks."""
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2_000, 2_000, 3), np.uint8), (31, 31), 0)
+    with within(20):
+        envs = script.make_envs(script.Args(env_id=BREAKOUT, num_envs=2))
+    with leaving(script, envs):
+        envs.reset(seed=1)
+    assert cv2.getNumThreads() == 1
+
+
 @pytest.mark.parametrize("where", ["reward", "screen"])
 def test_an_error_in_a_game_reaches_the_learner_and_leaves_no_process(script, start_games, where):
     """Its own error is raised, whatever line of the script raised it."""

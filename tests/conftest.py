@@ -27,3 +27,9 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if missing & {mark.name for mark in item.iter_markers()}]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=waits, reverse=True)
+
+
+def waits(item) -> bool:
+    """A test that waits more than it works; it begins first."""
+    return item.get_closest_marker("slurm") is not None

@@ -21,7 +21,7 @@ def lines_of(*command):
 
 def test_speed_of_a_setting_has_rate_split_memory_and_machine():
     """The parts of the split are the time of a step; 0.25 updates a step."""
-    flags = "--steps 900 --num-envs 4 --precision float32 --buffer-size 1000 --threads 1"
+    flags = "--steps 480 --num-envs 4 --precision float32 --buffer-size 1000 --threads 1"
     (line,) = lines_of("benchmark/speed.py", *flags.split())
     assert (line["num_envs"], line["bf16"], line["torch_threads"]) == (4, False, 1)
     assert line["updates_per_second"] == pytest.approx(line["steps_per_second"] / 4, abs=0.1)
@@ -32,13 +32,29 @@ def test_speed_of_a_setting_has_rate_split_memory_and_machine():
     assert {"device", "torch", "commit"} <= set(line)
 
 
-def test_speed_of_commands_counts_their_updates(tmp_path):
-    """Twice the same command: a ratio, and an update every 4 steps by the optimizer's own count."""
+def test_counted_says_how_often_the_optimizer_stepped(tmp_path):
+    """One that moved nothing to make its state, then an update every 4 of 300 steps."""
     flags = "--device cpu --num-envs 4 --learning-starts 100 --buffer-size 1000 --batch-size 4"
-    counted = f"{sys.executable} benchmark/counted.py dqn_atari.py {flags}"
-    command = counted + " --total-timesteps {steps} --run-dir {dir}"
-    sizes = ["--short", 400, "--long", 1_200]
-    *rates, ratio = lines_of("benchmark/speed.py", *sizes, "--commands", command, command + " ")
+    flags += f" --total-timesteps 400 --run-dir {tmp_path}/run"
+    (line,) = lines_of("benchmark/counted.py", "dqn_atari.py", *flags.split())
+    assert line == {"optimizer_steps": 76}
+
+
+def test_speed_of_commands_is_of_their_difference(tmp_path):
+    """100 steps in 0.5 s and in 1 s after a start of 1 s: 200 and 100 steps/s, 0.25 updates."""
+    program = tmp_path / "command.py"
+    program.write_text(
+        """import json, sys, time
+steps, seconds = int(sys.argv[1]), float(sys.argv[2])
+time.sleep(1 + steps * seconds)
+print(json.dumps({"optimizer_steps": steps // 4 + 1}))
+"""
+    )
+    commands = [f"{sys.executable} {program} {{steps}} {s}" for s in (0.005, 0.01)]
+    *rates, ratio = lines_of(
+        "benchmark/speed.py", "--short", 100, "--long", 200, "--commands", *commands
+    )
     assert [line["updates_per_step"] for line in rates] == [0.25, 0.25]
+    assert [line["steps_per_second"] for line in rates] == pytest.approx([200, 100], rel=0.3)
     expected = rates[0]["steps_per_second"] / rates[1]["steps_per_second"]
     assert ratio["ratio"] == pytest.approx(expected, abs=0.02)

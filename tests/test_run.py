@@ -1,8 +1,10 @@
 """Every setting of benchmark/ runs as written but shortened; what was begun is finished or told."""
 
 import csv
+import importlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import tyro
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = sorted(path.stem for path in (ROOT / "benchmark").glob("*.sh"))
@@ -43,6 +46,26 @@ def rows_of(path):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_is_one_that_its_script_accepts(setting):
+    """Every command of its list, as the script reads it, and without a flag twice."""
+    code, output = call(setting, "", "--dry-run")
+    assert code == 0 and output.count("python ") == len(output.splitlines()) >= 1
+    for line in output.splitlines():
+        _, file, *flags = shlex.split(line)
+        script = importlib.import_module(file.removesuffix(".py"))
+        args = tyro.cli(script.Args, args=flags)
+        script.check_args(args)
+        named = [flag for flag in flags if flag.startswith("--")]
+        assert len(named) == len(set(named)) and args.run_dir.endswith(f"/seed{args.seed}")
+
+
+HERE = ("defaults", "nips_2013", "pong_jax_two_cores")  # one of each script; the others are long
+LONG = [setting for setting in SETTINGS if setting not in HERE]
+
+
+@pytest.mark.parametrize(
+    "setting", [*HERE, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
+)
 def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
     """At least 100 updates, a target copy, an evaluation, and a small copy of it all."""
     words = (ROOT / "benchmark" / f"{setting}.sh").read_text().split()

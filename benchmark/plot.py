@@ -1,4 +1,5 @@
-"""Learning curves of one game from the results in this folder, against agent steps and hours.
+"""Learning curves of one game from the results in this folder, against agent steps and hours, and
+beside the published scores (published.csv), each at its number of agent steps.
 
     python benchmark/plot.py PongNoFrameskip-v4 benchmark/pong.png
 
@@ -50,25 +51,46 @@ def curve(seeds: list[tuple[np.ndarray, np.ndarray]]):
     return places, values.mean(axis=0), interval
 
 
+def published(game: str) -> list[tuple[str, float, float]]:
+    """System, agent steps and score of each published result of a game."""
+    with open(RESULTS.parent / "published.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["game"] == game]
+    return [(row["system"], float(row["steps"]), float(row["score"])) for row in rows]
+
+
 def main(env_id: str, output: str) -> None:
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
+    panels[1].sharey(panels[0])
     styles = [(dash, color) for color in ("black", "0.5") for dash in ("-", "--", ":", "-.")]
     settings = sorted(path.parent for path in RESULTS.glob(f"*/{env_id}"))
     for setting, (dash, color) in zip(settings, styles, strict=False):
         paths = sorted((setting / env_id).glob("seed*/episodes.csv"))
         many = "1 seed, no band" if len(paths) == 1 else f"{len(paths)} seeds"
-        for axes, column, unit in zip(panels, ("step", "seconds"), (1e6, 3600), strict=True):
+        units = ("step", 1e6), ("seconds", 3600), ("step", 1e6)
+        for axes, (column, unit) in zip(panels, units, strict=True):
             places, mean, interval = curve([read(path, column) for path in paths])
             axes.plot(places / unit, mean, dash, color=color, label=f"{setting.name}, {many}")
             if interval is not None:
                 axes.fill_between(places / unit, *interval, color=color, alpha=0.2, linewidth=0)
+    game = env_id.removesuffix("NoFrameskip-v4")
+    for (system, steps, score), marker in zip(published(game), "osD^vP*X", strict=False):
+        panels[2].plot(steps / 1e6, score, marker, color="black", fillstyle="none")
+        panels[2].lines[-1].set_label(f"{system}: {score:g}")
     panels[0].set_xlabel("million agent steps (4 emulator frames each)")
     panels[1].set_xlabel("hours")
+    panels[2].set_xlabel("million agent steps, the published scores as marks")
+    panels[2].set_xscale("log")
+    panels[2].set_xlim(0.03, 100)
+    if max(score for _, _, score in published(game)) > 100:
+        panels[2].set_yscale("log")
+        panels[2].set_ylim(0.5, 1_000)
     panels[0].set_ylabel("return of training games, mean of 100")
     figure.suptitle(env_id)
     for axes in panels:
         axes.grid(color="0.9")
-    panels[0].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *panels[2].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8
+    )
     figure.savefig(output, dpi=110)
 
 

@@ -192,7 +192,9 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     assert (interval.low[-1], interval.high[-1]) == (10, 20)
     assert plot.curve(seeds[:1])[2] is None
     assert plot.last_100([1.0] * 100 + [3.0] * 100)[[0, 149, 199]].tolist() == [1, 2, 3]
+    assert ("CleanRL dqn_atari.py", 1e7, 20.25) in plot.published("Pong")
     plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))
+    assert len(plot.plt.gcf().axes[2].lines) == len(plot.published("Pong")) + 1  # and our curve
     assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05
 
 

@@ -7,7 +7,8 @@ Left the game; right the four frames that the network sees, the values of all ac
 one dark, "random" where epsilon chose it), and the value of the best action over the last 10
 seconds with a mark above for every reward and below for every loss. The games are those of
 --evaluate with the same seed. An agent step is 4 emulator frames, so 15 of them are a second. The
-script that made the model is imported; a model of dqn_atari_jax.py needs no torch.
+script that made the model is imported, a renamed one from the model's folder. A model of
+dqn_atari_jax.py needs no torch.
 """
 
 import importlib
@@ -40,6 +41,7 @@ class Agent:
 
     def __init__(self, path: Path):
         self.jax = path.suffix == ".npz"
+        sys.path.append(str(path.absolute().parent))  # a changed script lies beside its model
         if self.jax:
             self.script = importlib.import_module("dqn_atari_jax")
             with self.script.load(path, "num_actions") as (about, _):

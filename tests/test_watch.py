@@ -85,3 +85,17 @@ def test_the_command_makes_a_gif(tmp_path):
     done = subprocess.run([*command, "--output", str(output), "--steps", "12"], capture_output=True)
     assert done.returncode == 0, done.stderr
     assert len(imageio.mimread(output, memtest=False)) == 12
+
+
+@only("dqn_atari")
+def test_a_renamed_script_is_found_beside_its_model(script, tmp_path):
+    """As in the folder of a run of one's own copy."""
+    text = Path(script.__file__).read_text()
+    (tmp_path / "my_dqn.py").write_text(text)
+    about = {"script": "my_dqn", "env_id": "BreakoutNoFrameskip-v4", "num_actions": 4, "step": 8}
+    network = script.QNetwork(4)
+    torch.save(about | {"weights": network.state_dict()}, tmp_path / "model.pt")
+    agent = watch.Agent(tmp_path / "model.pt")
+    assert agent.script.__file__ == str(tmp_path / "my_dqn.py")
+    obs = np.zeros((4, 84, 84), np.uint8)
+    assert np.allclose(agent.values(obs), network(torch.from_numpy(obs[None])).detach()[0])

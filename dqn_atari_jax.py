@@ -561,8 +561,9 @@ class Log:
         status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
         bar.set_postfix_str(status)
         if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
-            hours = (self.args.total_timesteps - step) / sps / 3600
-            print(f"step {step}: {status}, {hours:.2f} h left", flush=True)
+            left = f"{(self.args.total_timesteps - step) / sps / 3600:.2f} h left"
+            left = left if step > self.args.learning_starts else "not learning yet"
+            print(f"step {step}: {status}, {left}", flush=True)
         return sps
 
     def __call__(self, group: str, step: int, file: str | None = None, **values: float) -> None:

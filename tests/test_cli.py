@@ -263,7 +263,7 @@ def test_help_shows_every_flag_with_its_comment_within_10_seconds(script, tmp_pa
 def test_a_tiny_run_on_pong_trains_and_its_model_plays(script, tmp_path):
     """Whole lines where stderr is no terminal; pitfall 26: 6 actions in today's Pong."""
     flags = "--env-id PongNoFrameskip-v4 --run-dir run --device cpu --num-envs 2 --batch-size 4"
-    flags += " --total-timesteps 400 --buffer-size 400 --learning-starts 40 --log-frequency 20"
+    flags += " --total-timesteps 400 --buffer-size 400 --learning-starts 240 --log-frequency 20"
     code, out, err = program(script, *flags.split(), cwd=tmp_path)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -271,8 +271,8 @@ def test_a_tiny_run_on_pong_trains_and_its_model_plays(script, tmp_path):
     assert all(re.search(rf"\b{word}\b", lines[0]) for word in ("PongNoFrameskip-v4", "cpu", "run"))
     assert "6 actions" in lines[0]
     assert re.fullmatch(r"step 0: checkpoint of 0.0[13] GB in \d+\.\d s", lines[1])
-    for step, line in zip((200, 400), lines[2:], strict=True):
-        assert re.fullmatch(rf"step {step}: return \S+, \d+ steps/s, \d+\.\d\d h left", line)
+    assert re.fullmatch(r"step 200: return \S+, \d+ steps/s, not learning yet", lines[2])
+    assert re.fullmatch(r"step 400: return \S+, \d+ steps/s, \d+\.\d\d h left", lines[3])
     assert names_in(tmp_path) == ["run"] and (tmp_path / "run" / "model.pt").exists()
 
     flags = "--env-id PongNoFrameskip-v4 --evaluate run/model.pt --device cpu"

@@ -162,6 +162,25 @@ def test_the_curve_of_2013_is_quoted():
     assert (model["script"], model["step"]) == ("dqn_atari_2013", 400_000)
 
 
+def test_the_curve_of_jax_is_quoted():
+    """Beside the torch curve at the same step."""
+    means, folder = {}, ROOT / "benchmark" / "results"
+    for name in ("dqn_atari_jax", "dqn_atari"):
+        with open(folder / f"{name}-two_cores" / RUNS[0][0] / "seed1" / "episodes.csv") as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        assert rows[-1]["step"] > 380_000
+        rows = [row for row in rows if row["step"] <= 400_000]
+        returns = [row["episodic_return"] for row in rows]
+        means[name] = [quoted(np.mean(x)) for x in (returns[:20], returns[-100:], returns[-20:])]
+        means[name] += [f"{np.mean([row['episodic_length'] for row in rows[-20:]]):,.0f}"]
+    first, hundred, twenty, steps = means["dqn_atari_jax"]
+    ours = f"first 20 games {first}, last 100 {hundred}, last 20 {twenty}, of {steps} steps each;"
+    _, hundred, twenty, steps = means["dqn_atari"]
+    other = f"`dqn_atari.py` had {hundred} and {twenty}, of {steps} steps, by then"
+    for readme in (ROOT / "README.md", ROOT / "benchmark" / "README.md"):
+        assert f"{ours} {other}" in readme.read_text()
+
+
 def test_the_speeds_of_the_three_scripts_are_quoted():
     """One round, in the order of the text."""
     rates = [line["steps_per_second"] for line in lines_of("speed_scripts_two_cores.jsonl")]
@@ -194,7 +213,8 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     assert plot.last_100([1.0] * 100 + [3.0] * 100)[[0, 149, 199]].tolist() == [1, 2, 3]
     assert ("CleanRL dqn_atari.py", 1e7, 20.25) in plot.published("Pong")
     plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))
-    assert len(plot.plt.gcf().axes[2].lines) == len(plot.published("Pong")) + 1  # and our curve
+    curves = len(list(RESULTS.parent.glob("*/PongNoFrameskip-v4")))
+    assert len(plot.plt.gcf().axes[2].lines) == len(plot.published("Pong")) + curves
     assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05
 
 

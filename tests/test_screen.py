@@ -51,12 +51,15 @@ def test_a_game_is_shown_while_it_is_evaluated(script, display, tmp_path):
     quiet = dict(capture_output=True, text=True, env=env)
     expected = subprocess.run(command, **quiet).stdout
     command += ["--render-mode", "human"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     bricks, start = 0, time.monotonic()
-    while process.poll() is None:
-        bricks = max(bricks, (picture(screen) == (200, 72, 72)).all(axis=2).sum())
-        time.sleep(0.1)
-    assert process.stdout.read() == expected != ""
+    for _ in range(3):  # on a busy machine the window stayed black once
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+        while process.poll() is None:
+            bricks = max(bricks, (picture(screen) == (200, 72, 72)).all(axis=2).sum())
+            time.sleep(0.1)
+        assert process.stdout.read() == expected != ""
+        if bricks:
+            break
     assert bricks > 1_000 and time.monotonic() - start > 5  # 300 frames, 60 a second
 
 

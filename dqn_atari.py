@@ -559,7 +559,7 @@ def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float]
     """Returns of whole games in turn, game k from seed + k, eval_games of them [Nature M].
     None if `stop` gets an entry before they end."""
     device, rng, games = next(q_network.parameters()).device, np.random.default_rng(seed), []
-    while len(games) < args.eval_games:
+    for _ in tqdm(range(args.eval_games), "evaluation", unit="games", leave=False, disable=None):
         (obs, _), info = env.reset(seed=seed + len(games)), {}
         while "episode" not in info:
             if stop:
@@ -863,6 +863,6 @@ if __name__ == "__main__":
             play(args)
         elif signals := train(args).stop:
             sys.exit(128 + min(signals))  # as a shell says it
-    except BadInput as error:
-        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (BadInput, KeyboardInterrupt) as error:
+        print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)

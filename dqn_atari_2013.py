@@ -843,6 +843,6 @@ if __name__ == "__main__":
             play(args)
         elif signals := train(args).stop:
             sys.exit(128 + min(signals))  # as a shell says it
-    except BadInput as error:
-        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (BadInput, KeyboardInterrupt) as error:
+        print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)

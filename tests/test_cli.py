@@ -1,17 +1,23 @@
 """The command line: what is typed wrongly ends with one line that says what to type instead."""
 
 import dataclasses
+import fcntl
+import os
+import pty
 import re
 import runpy
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
 import torch
+from toy import only
 
 
 def too_long(*_):
@@ -285,6 +291,36 @@ def test_a_tiny_run_on_pong_trains_and_its_model_plays(script, tmp_path):
     mean, least, most = map(float, re.fullmatch(line, out).groups())
     assert mean == (least + most) / 2 and -21 <= least <= most <= 21
     assert names_in(tmp_path) == ["run"]
+
+
+@only("dqn_atari")
+def test_an_evaluation_in_a_terminal_shows_its_games_and_ends_with_ctrl_c(script, tmp_path):
+    """One line, exit code 130 as of any command, no traceback."""
+    model = tmp_path / "model.pt"
+    weights = script.QNetwork(6).state_dict()
+    script.save(model, {"env_id": "PongNoFrameskip-v4", "weights": weights})
+    argv = [sys.executable, script.__file__, "--env-id", "PongNoFrameskip-v4", "--evaluate", model]
+    argv += ["--eval-max-frames", "40", "--eval-games", "100000", "--device", "cpu"]
+    child, terminal = pty.fork()
+    if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's "&" ignores it
+        os.execv(argv[0], argv)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(60)
+    output, interrupted = "", False
+    try:
+        while more := os.read(terminal, 4096):
+            output += more.decode()
+            if not interrupted and re.search(r"evaluation:.* [1-9]\d*/100000 ", output):
+                interrupted = os.write(terminal, b"\x03")
+    except OSError:  # its end, on Linux
+        pass
+    finally:
+        signal.alarm(0)
+        os.close(terminal)  # ends it, if it has not ended
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert output.rstrip().endswith("dqn_atari.py: interrupted") and "Traceback" not in output
 
 
 def test_importing_the_script_does_nothing(script, tmp_path):

@@ -6,15 +6,17 @@
 
 The first runs the script's own train() on a real game, each setting in a process of its own, and
 prints one JSON line per setting. Of `steps` agent steps those of the first third warm up (random
-play, first updates, capture) and do not count; the device is waited for on both sides of the rest.
+play, first updates, capture, fall of epsilon to its end) and do not count; the device is waited
+for on both sides of the rest.
 The split is the learner's wall-clock time per agent step: acting (one forward pass), learning
 (updates), waiting (for games that are not done), storing (copy to the device, replay), other.
 `emulating_ms` is the processor time of all games per agent step. On CUDA the parts are measured in
 a second run that waits for the device after each of them; the rate is of a run that does not.
 
 The second runs each command with `short` and with `long` steps in turn, A B A B; start-up cancels
-in the difference. `{dir}` is a new directory each time. benchmark/counted.py, put before a script,
-counts its optimizer steps. One JSON line per command, then the ratio of the first to each other.
+in the difference. Let epsilon fall early in all of them: an action at random needs no network.
+`{dir}` is a new directory each time. benchmark/counted.py, put before a script, counts its
+optimizer steps. One JSON line per command, then the ratio of the first to each other.
 """
 
 import importlib
@@ -126,6 +128,7 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
                 total_timesteps=total,
                 buffer_size=args.buffer_size // num_envs * num_envs,
                 learning_starts=learning_starts,
+                exploration_steps=max(1, warm_up - learning_starts),
                 checkpoint_frequency=0,
                 run_dir=f"{parent}/run",
             )
@@ -133,6 +136,7 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
     (start, games_before, before), (stop, games_after, after), memory = marks
     steps, seconds = total - num_envs - warm_up, stop - start
     figures = {"num_envs": num_envs, "precision": precision, "bf16": end.bf16}
+    figures |= {"epsilon": round(original(end.args, warm_up), 4)}
     figures |= {"steps_per_second": round(steps / seconds, 1)}
     figures |= {"updates_per_second": round(steps / 4 / seconds, 1)}
     parts = {part: after[part] - before[part] for part in after}

@@ -24,6 +24,7 @@ def test_speed_of_a_setting_has_rate_split_memory_and_machine():
     flags = "--steps 480 --num-envs 4 --precision float32 --buffer-size 1000 --threads 1"
     (line,) = lines_of("benchmark/speed.py", *flags.split())
     assert (line["num_envs"], line["bf16"], line["torch_threads"]) == (4, False, 1)
+    assert line["epsilon"] == 0.01  # at random it would act without the network
     assert line["updates_per_second"] == pytest.approx(line["steps_per_second"] / 4, abs=0.1)
     parts = line["split_ms"]
     assert set(parts) == {"acting", "learning", "sending", "waiting", "storing", "other"}

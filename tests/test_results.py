@@ -83,18 +83,34 @@ def lines_of(name):
 
 def test_the_speeds_are_quoted():
     """Each rate of the measured commands, and its ratios to CleanRL and to stable-baselines3."""
-    rates = {
-        line["command"]: line["steps_per_second"] for line in lines_of("speed_two_cores.jsonl")
-    }
+    lines = [line for line in lines_of("speed_two_cores_greedy.jsonl") if "command" in line]
+    rates = {line["command"]: line["steps_per_second"] for line in lines}
     (cleanrl,) = (rate for command, rate in rates.items() if " cleanrl/" in command)
     (sb3,) = (rate for command, rate in rates.items() if "sb3_dqn" in command)
-    assert len(rates) == 5
-    assert {line["updates_per_step"] for line in lines_of("speed_two_cores.jsonl")} == {0.25}
+    assert len(rates) == 5 and {line["updates_per_step"] for line in lines} == {0.25}
     readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
     for rate in rates.values():
         ratios = f"{rate / cleanrl:.2f} | {rate / sb3:.2f} |"
         assert f"| {rate:.0f} | {ratios}" in readme
         assert f"| 0.25 | {ratios}" in more
+    lines = [line for line in lines_of("speed_jax_two_cores_greedy.jsonl") if "command" in line]
+    jax, torch_, cleanrl = (line["steps_per_second"] for line in lines)
+    assert f"{jax:.0f} steps/s, {jax / cleanrl:.2f} times CleanRL's `dqn_atari_jax.py`" in readme
+    assert f"and {jax / torch_:.2f} times `dqn_atari.py --precision float32`" in readme
+    assert f"{jax / torch_:.2f} and {jax / cleanrl:.2f} times." in more
+
+
+def test_the_speeds_by_number_of_games_are_quoted():
+    """Each row of the table, with epsilon at its end."""
+    more = (ROOT / "benchmark" / "README.md").read_text()
+    lines = lines_of("num_envs_two_cores.jsonl")
+    assert [line["num_envs"] for line in lines[::2]] == [1, 4, 8, 16, 32, 64]
+    for line in lines:
+        products = "bfloat16" if line["bf16"] else "float32"
+        rates = f"{line['steps_per_second']:.0f} | {line['updates_per_second']:.0f}"
+        parts = f"{line['split_ms']['acting']:.2f} | {line['split_ms']['learning']:.2f}"
+        assert f"| {line['num_envs']} | {products} | {rates} | {parts} |" in more
+        assert line["epsilon"] == 0.01
 
 
 def test_the_memory_is_quoted_and_flat():
@@ -231,11 +247,10 @@ def test_the_seconds_of_a_checkpoint_are_quoted():
 
 def test_later_measurements_are_quoted():
     """The fourth comparison, the scripts again, and the parts again."""
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    more = (ROOT / "benchmark" / "README.md").read_text()
     rates = [x["steps_per_second"] for x in lines_of("speed_two_cores_fourth.jsonl") if "all" in x]
     with_mallopt, ours, cleanrl = rates
-    assert f"{ours:.0f} to {cleanrl:.0f}, {ours / cleanrl:.2f} times" in more
-    assert f"and {ours / cleanrl:.2f} times CleanRL" in readme
+    assert f"and\n{ours / cleanrl:.2f} times CleanRL" in more
     assert f"{with_mallopt:.0f} steps/s with it, {ours:.0f} without" in more
     again = lines_of("speed_scripts_two_cores_again.jsonl")
     jax, bf16, float32, older = (f"{x['steps_per_second']:.0f}" for x in again if "all" in x)

@@ -688,7 +688,7 @@ def restore(run_dir: Path, about, learner, envs, rng) -> dict:
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise BadInput(f"cannot resume from {run_dir}: {error}") from error
     was, now = state["machine"], about["machine"]
-    if other := [f"{k} {was[k]} is now {now[k]}" for k in now if now[k] != was[k]]:
+    if other := [f"{k} {was.get(k)} is now {now[k]}" for k in now if now[k] != was.get(k)]:
         print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
     return state["progress"]
 

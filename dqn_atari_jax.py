@@ -9,7 +9,7 @@
     python dqn_atari_jax.py --resume runs/...
     python dqn_atari_jax.py --env-id BreakoutNoFrameskip-v4 --evaluate runs/.../model.npz
 
-The same algorithm, number for number, as dqn_atari.py in PyTorch (tests/test_jax.py).
+The algorithm of dqn_atari.py: equal weights and batches give equal updates (tests/test_jax.py).
 References, as tags below: [Nature M], [Nature A1], [Nature T1] are Methods, Algorithm 1, Extended
 Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of google-deepmind/dqn at
 9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649.
@@ -79,7 +79,7 @@ class Args:
     exp_name: str = Path(__file__).stem  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "cpu"] = "auto"  # auto: CUDA, then CPU
-    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"  # of products, on a GPU
+    precision: Literal["float32", "tensorfloat32"] = "float32"  # of products, on a GPU
     log_frequency: int = 1_000  # agent steps between points of the curves
     checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
     keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
@@ -306,13 +306,13 @@ def to_device(array: np.ndarray) -> jax.Array:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def add(replay: dict, actions, rewards, terminations, truncations, next_obs) -> dict:
-    """What followed the newest observations, (num_envs,), and the next; in place."""
-    rows = len(replay["ages"])
+def add(replay: dict, followed: jax.Array, next_obs: jax.Array) -> dict:
+    """What followed the newest observations, (4, num_envs), and the next; in place."""
+    rows, (actions, rewards, terminations, truncations) = len(replay["ages"]), followed
     row, next_row = replay["newest"] % rows, (replay["newest"] + 1) % rows
     ended = (terminations + truncations) > 0
     new = {
-        "actions": replay["actions"].at[row].set(actions),
+        "actions": replay["actions"].at[row].set(actions.astype(jnp.int32)),
         "rewards": replay["rewards"].at[row].set(rewards),
         "terminations": replay["terminations"].at[row].set(terminations),
         "truncations": replay["truncations"].at[row].set(truncations > terminations),
@@ -365,7 +365,7 @@ class ReplayBuffer:
         self.rows, (device,) = args.buffer_size // args.num_envs, obs.devices()
         needed, free, meminfo = args.buffer_size * 84 * 84, np.inf, Path("/proc/meminfo")
         if device.platform == "gpu":
-            stats = device.memory_stats()
+            stats = device.memory_stats() or dict(bytes_limit=np.inf, bytes_in_use=0)
             free = stats["bytes_limit"] - stats["bytes_in_use"]
         elif meminfo.exists():
             free = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
@@ -385,8 +385,7 @@ class ReplayBuffer:
 
     def add(self, actions, rewards, terminations, truncations, next_obs):
         followed = np.stack([actions, rewards, terminations, truncations]).astype(np.float32)
-        a, r, terminations, truncations = to_device(followed)
-        self.arrays = add(self.arrays, a.astype(jnp.int32), r, terminations, truncations, next_obs)
+        self.arrays = add(self.arrays, to_device(followed), next_obs)
 
     def used(self) -> dict[str, np.ndarray]:
         """Rows in use, in blocks, so that loading needs little more memory."""
@@ -484,7 +483,7 @@ def td_loss(q_network, target_network, batch, args: Args):
     loss would have no slope there. (The curve of the squared loss is half of [CleanRL]'s.)
     """
     obs, actions, rewards, terminations, next_obs = batch
-    q_next = apply(target_network, next_obs).max(axis=1)  # [Nature A1]
+    q_next = apply(target_network, next_obs).max(axis=1)  # [Nature A1]; no slope, see `update`
     td_target = rewards + args.gamma * q_next * (1.0 - terminations)
     q_values = jnp.take_along_axis(apply(q_network, obs), actions[:, None], axis=1)[:, 0]
     error = q_values - td_target
@@ -494,11 +493,12 @@ def td_loss(q_network, target_network, batch, args: Args):
 
 
 def update(learner: dict, replay: dict, optimizer, args: Args) -> dict:
-    """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device."""
+    """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device. The draws
+    follow from the seed and num_updates, so a resumed run repeats them."""
     _, sample_key = jax.random.split(jax.random.key(args.seed))
     batch_key = jax.random.fold_in(sample_key, learner["num_updates"])
     batch, target_network = sample(replay, batch_key, args.batch_size), learner["target_network"]
-    slope = jax.value_and_grad(td_loss, has_aux=True)
+    slope = jax.value_and_grad(td_loss, has_aux=True)  # by its first argument alone
     (loss, q_values), grads = slope(learner["q_network"], target_network, batch, args)
     step, moments = optimizer.update(grads, learner["optimizer"])
     q_network = optax.apply_updates(learner["q_network"], step)
@@ -583,7 +583,7 @@ def machine(device: jax.Device) -> dict:
     """What a result must say: hardware, versions, script."""
     about = {"device": device.device_kind, "cores": os.cpu_count()}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
-    about |= {module.__name__: str(module.__version__) for module in (jax, gym, ale_py, np, cv2)}
+    about |= {m.__name__: str(m.__version__) for m in (jax, optax, gym, ale_py, np, cv2)}
     return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
 
 
@@ -672,9 +672,9 @@ def restore(run_dir: Path, about, learner, rb, envs, rng) -> tuple[dict, dict]:
         learner = filled(learner, arrays)
         rb.fill(arrays, step // about["args"]["num_envs"])
         rng.bit_generator.state = state["rng"]
-        envs.set_attr("state", state["games"])
+    envs.set_attr("state", state["games"])
     was, now = state["machine"], about["machine"]
-    if other := [f"{k} {was[k]} is now {now[k]}" for k in now if now[k] != was[k]]:
+    if other := [f"{k} {was.get(k)} is now {now[k]}" for k in now if now[k] != was.get(k)]:
         print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
     return state["progress"], learner
 
@@ -704,7 +704,7 @@ def train(args: Args) -> SimpleNamespace:
         optimizer, zero = make_optimizer(args), jnp.zeros(())
         learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
         learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
-        learner |= dict(loss=zero, q_values=jnp.copy(zero))
+        learner |= dict(loss=zero, q_values=jnp.copy(zero))  # no array may be donated twice
         obs = to_device(obs)
         rb = ReplayBuffer(args, obs)
         size = rb.arrays["frames"].nbytes / 1e9
@@ -726,7 +726,8 @@ def train(args: Args) -> SimpleNamespace:
             obs = to_device(np.stack(envs.get_attr("obs")))
         step, num_updates, num_syncs, returns = list(progress.values())[:4]
         learn = functools.partial(updates, optimizer=optimizer, args=args)
-        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)  # compiled once per count
+        # Compiled once per count; donated: the old learner's arrays are overwritten.
+        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)
 
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
         (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Breakout on two cores in about 20 minutes: the setting of pong_two_cores.sh, 240,000 steps. A look at
+# Breakout on two cores in 20 to 40 minutes: the setting of pong_two_cores.sh, 240,000 steps. A look at
 # the start of the curve, not a result to compare with papers.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,4 @@
-"""dqn_atari_jax.py is dqn_atari.py, number for number, and keeps the same promises."""
+"""dqn_atari_jax.py is the algorithm of dqn_atari.py and keeps the same promises."""
 
 import csv
 import dataclasses
@@ -141,6 +141,26 @@ Log""".split()
 @pytest.mark.parametrize("name", SAME)
 def test_what_is_tested_once_stands_in_both_scripts_in_the_same_words(script, name):
     assert inspect.getsource(getattr(script, name)) == inspect.getsource(getattr(dqn_atari, name))
+
+
+def test_both_loops_play_and_store_the_same(script, monkeypatch, tmp_path):
+    """Of random play: the same games at the same steps, the same rows of the replay."""
+    ends = []
+    for module in (script, dqn_atari):
+        replace_game(monkeypatch, module, Scripted, **TOY)
+        changes = TOY_ARGS | dict(learning_starts=600, eval_frequency=0)
+        ends.append(module.train(tiny_args(module, tmp_path / module.__name__, **changes)))
+    ours, theirs = ends
+    assert ours.returns == theirs.returns and len(ours.returns) > 60
+    assert rows(ours.run_dir, "episodes.csv") == rows(theirs.run_dir, "episodes.csv")
+    state, newest = theirs.rb.state_dict(), int(ours.rb.arrays["newest"])
+    assert newest == state["t"] == 300 > theirs.rb.rows
+    for name, array in state["rows"].items():
+        if name in ("frames", "ages"):
+            assert np.array_equal(ours.rb.arrays[name], array), name
+        else:  # the newest row has nothing else yet
+            complete = np.arange(theirs.rb.rows) != newest % theirs.rb.rows
+            assert np.array_equal(ours.rb.arrays[name][complete], array[complete]), name
 
 
 def test_arguments_are_the_same_but_for_those_listed(script):

@@ -302,6 +302,23 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(script, monkeypatch, tmp_pa
         script.train(dataclasses.replace(end.args, resume=str(end.run_dir), gamma=0.5))
 
 
+def test_a_game_that_dies_while_a_run_is_resumed_is_no_damaged_checkpoint(
+    script, monkeypatch, tmp_path
+):
+    """It is told as at any other time."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    changes = TOY_ARGS | dict(total_timesteps=40, keep_checkpoint=True, eval_frequency=0)
+    end = script.train(tiny_args(script, tmp_path / "run", **changes))
+
+    def killed(envs, *_):
+        envs.processes[1].kill()
+        raise EOFError  # of its pipe, once it has been sent what to do
+
+    monkeypatch.setattr(script.gym.vector.AsyncVectorEnv, "set_attr", killed)
+    with pytest.raises(RuntimeError, match=r"a process died: game 1 \(exit code -9\)"):
+        script.train(dataclasses.replace(end.args, resume=str(end.run_dir), total_timesteps=80))
+
+
 def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
     """Its weights are those of the last step; another game's are refused."""
     replace_game(monkeypatch, script, Scripted)

@@ -1,4 +1,5 @@
 """Runs a PyTorch script as `python SCRIPT ...` would and prints how many optimizer steps it made.
+On a GPU ours makes them in a CUDA graph, where nothing here sees them.
 
 python benchmark/counted.py other/dqn_atari.py --total-timesteps 6000
 """

@@ -10,4 +10,4 @@ cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting dopamine_icml --script dqn_atari.py --games Pong "$@" -- \
     --num-envs 1 --precision float32 --optimizer rmsprop --learning-rate 2.5e-4 --loss clipped \
     --learning-starts 50000 --target-network-frequency 10000 --noop-max 0 --total-timesteps 50000000 \
-    --eval-frequency 1000000 --eval-epsilon 0.001
+    --eval-frequency 1000000 --eval-epsilon 0.001 --eval-max-frames 108000

@@ -4,12 +4,11 @@
 # Differs: it repeats each action 16 frames, because its game repeats 4 already, here 4; two of its
 # convolutions run over the wrong axes; its target follows by 0.01 an update, here a copy every 100;
 # RMSProp as in Keras, here as in Nature; it starts after 50 steps, here after 1,000; 105x80 points, no
-# maximum, mean of the colours, here Nature's screens.
+# maximum, mean of the colours, here Nature's screens; it does not clip rewards, and it has no evaluation.
 # Cost on two cores, by arithmetic from the rates in README.md: 500,000 steps at 64 a second: 2.2 hours a run (roughly).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting keras_rl_2013 --script dqn_atari.py --games Breakout "$@" -- \
     --num-envs 1 --precision float32 --optimizer rmsprop --learning-rate 2.5e-4 --train-frequency 1 \
     --buffer-size 500000 --learning-starts 1000 --exploration-steps 100000 --end-e 0.1 --noop-max 0 \
-    --no-life-loss-terminal --target-network-frequency 100 --total-timesteps 500000 --eval-frequency 100000 \
-    --eval-epsilon 0.0
+    --no-life-loss-terminal --target-network-frequency 100 --total-timesteps 500000 --eval-frequency 100000

@@ -31,6 +31,7 @@ class Args:
 
 if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
+    (ROOT / "runs").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "runs") as parent:
         command = [sys.executable, str(ROOT / args.script), "--run-dir", f"{parent}/run"]
         for name in ("total_timesteps", "train_frequency", "num_envs"):

@@ -7,6 +7,7 @@ evaluation with its best game, and the mean of max Q over the held-out states.
 """
 
 import csv
+import itertools
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 def main(setting: str, output: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
-    dashes = ("-", "--", ":", "-.")
+    dashes = itertools.cycle(("-", "--", ":", "-."))
     for dash, path in zip(dashes, sorted(Path(setting).glob("*/seed*/eval.csv")), strict=False):
         with open(path, newline="") as file:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
@@ -29,7 +30,6 @@ def main(setting: str, output: str) -> None:
     for axes, what in (left, "return of an evaluation"), (right, "average max Q"):
         axes.set_xlabel("million agent steps")
         axes.set_ylabel(what)
-        axes.set_ylim(bottom=0)
         axes.grid(color="0.9")
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(output, dpi=110)

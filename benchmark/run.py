@@ -6,13 +6,15 @@
     bash benchmark/defaults.sh --games BreakoutNoFrameskip-v4 ALE/Pong-v5 --only 2
 
 What stands after `--` in a setting's shell script are the flags of its runs; EXTRA_FLAGS of the
-environment are added to them, so EXTRA_FLAGS="--total-timesteps 2000" makes a short rehearsal.
+environment are added to them, so EXTRA_FLAGS="--total-timesteps 2000" with other --runs makes a
+short rehearsal.
 
 A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
-interrupted one is resumed, one that had come to no checkpoint begins again. Its last weights then
-play an evaluation (float32, CPU, one thread, so that anyone gets the same games), which goes to
-evaluation.txt. SIGINT, SIGTERM and SIGUSR1 end all runs with a checkpoint. The exit code is 1 if a
-run failed, 128 + the signal if runs were interrupted, else 0.
+interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with
+other flags is refused. Its last weights then play the setting's evaluation (float32, CPU, one
+thread, so that anyone gets the same games), which goes to evaluation.txt. SIGINT, SIGTERM and
+SIGUSR1 end all runs with a checkpoint. The exit code is 1 if a run failed, 128 + the signal if runs
+were interrupted, else 0.
 """
 
 import os
@@ -47,34 +49,36 @@ class Args:
 
 @dataclass
 class Run:
-    env_id: str
-    seed: int
     directory: Path
-    flags: list[str]
+    flags: list[str]  # all but its directory
 
 
 class Runner:
     """Its runs and what became of them: skipped, finished, interrupted or failed."""
 
     def __init__(self, args: Args, flags: list[str]):
-        self.args, self.processes, self.signal = args, set(), 0
-        self.extra = shlex.split(os.environ.get("EXTRA_FLAGS", ""))
+        self.args, self.processes, self.signals = args, set(), set()
+        extra = shlex.split(os.environ.get("EXTRA_FLAGS", ""))
         self.runs, name = [], Path(args.script).stem
         name += f"-{args.setting}" if args.setting != "defaults" else ""
         for game in args.games:
             env_id = game if "-v" in game else f"{game}NoFrameskip-v4"
             for seed in args.seeds:
                 directory = args.runs / name / env_id.replace("/", "-") / f"seed{seed}"
-                own = ["--env-id", env_id, "--seed", str(seed), "--run-dir", str(directory)]
-                self.runs.append(Run(env_id, seed, directory, [*own, *flags, *self.extra]))
+                own = ["--env-id", env_id, "--seed", str(seed)]
+                self.runs.append(Run(directory, [*own, *flags, *extra]))
+        if args.only is not None:
+            if not 1 <= args.only <= len(self.runs):
+                raise SystemExit(f"--only {args.only} is none of the runs 1 to {len(self.runs)}")
+            self.runs = [self.runs[args.only - 1]]
 
     def stop(self, number: int, frame) -> None:
         """Passes the signal on; runs that have not begun do not begin."""
-        self.signal = number
+        self.signals.add(number)
         for process in list(self.processes):
             process.send_signal(number)
 
-    def call(self, flags: list[str], threads: int, output: Path, errors: Path) -> int:
+    def call(self, flags: list[str], threads: int | str, output: Path, errors: Path) -> int:
         """Exit code of the script with these flags."""
         with open(output, "a") as out, open(errors, "a") as err:
             process = subprocess.Popen(
@@ -85,8 +89,8 @@ class Runner:
                 cwd=ROOT,
             )
             self.processes.add(process)
-            if self.signal:  # it came while the process was made
-                process.send_signal(self.signal)
+            for number in list(self.signals):  # came while the process was made
+                process.send_signal(number)
             code = process.wait()
             self.processes.discard(process)
         return code
@@ -95,34 +99,47 @@ class Runner:
         """Does what is left to do of a run."""
         directory, log = ROOT / run.directory, (ROOT / run.directory).with_suffix(".log")
         evaluation, part = directory / "evaluation.txt", directory / "evaluation.part"
+        models = [directory / f"model.{kind}" for kind in ("pt", "npz")]
+        flags, begun = shlex.join(run.flags), directory.with_suffix(".flags")
         directory.parent.mkdir(parents=True, exist_ok=True)
+        if directory.exists() and begun.exists() and (was := begun.read_text()) != flags:
+            return f"failed: it was begun with other flags, {was}: type another --runs"
+        begun.write_text(flags)
         if evaluation.exists():
             return "skipped"
-        if self.signal:
+        if self.signals:
             return "interrupted"
         code = 0
-        if not list(directory.glob("model.*")):
-            flags = run.flags
+        if not any(model.exists() for model in models):
+            flags = [*run.flags, "--run-dir", str(run.directory)]
             if any((directory / f"checkpoint.{kind}").exists() for kind in ("pt", "npz")):
                 flags = ["--resume", str(run.directory)]
             elif directory.exists():
                 with filelock.FileLock(directory / ".lock", timeout=0):
                     shutil.rmtree(directory)
-            threads = max(1, (os.cpu_count() or 1) // self.args.workers)
+            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+            threads = os.environ.get("OMP_NUM_THREADS", max(1, cores // self.args.workers))
             code = self.call(flags, threads, log, log)
         if code == 0:
-            (model,) = directory.glob("model.*")
-            flags = ["--env-id", run.env_id, "--seed", str(run.seed), "--evaluate", str(model)]
-            flags += ["--device", "cpu", "--precision", "float32", *self.extra]
+            (model,) = (model for model in models if model.exists())
+            flags = [*run.flags, "--evaluate", str(model), "--device", "cpu"]
+            flags += ["--precision", "float32"]  # of a flag that is given twice the last counts
             part.unlink(missing_ok=True)
             code = self.call(flags, 1, part, log)
         if code == 0:
             part.rename(evaluation)
             return "finished"
-        if self.signal and code in (-self.signal, 128 + self.signal):
+        if any(code in (-number, 128 + number) for number in self.signals):
             return "interrupted"
         lines = log.read_text().splitlines()[-5:]
         return "\n    ".join([f"failed with exit code {code}, the end of {log}:", *lines])
+
+    def attempt(self, run: Run) -> str:
+        """Its outcome; an error of one run is not the end of the others."""
+        try:
+            return self.outcome(run)
+        except Exception as error:
+            return f"failed: {error!r}"
 
     def publish(self, run: Run) -> None:
         """The small files of a finished run, as they are."""
@@ -135,17 +152,16 @@ class Runner:
     def __call__(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self.stop)
-        runs = [self.runs[self.args.only - 1]] if self.args.only else self.runs
         with ThreadPoolExecutor(self.args.workers) as pool:
-            outcomes = pool.map(self.outcome, runs)
+            outcomes = pool.map(self.attempt, self.runs)
             failed = interrupted = False
-            for run, outcome in zip(runs, outcomes, strict=True):
+            for run, outcome in zip(self.runs, outcomes, strict=True):
                 print(f"{run.directory}: {outcome}", flush=True)
                 failed |= outcome.startswith("failed")
                 interrupted |= outcome == "interrupted"
                 if self.args.results and outcome in ("skipped", "finished"):
                     self.publish(run)
-        return 1 if failed else 128 + self.signal if interrupted else 0
+        return 1 if failed else 128 + min(self.signals) if interrupted else 0
 
 
 if __name__ == "__main__":
@@ -154,6 +170,6 @@ if __name__ == "__main__":
     runner = Runner(args, sys.argv[here + 1 :])
     if args.dry_run:
         for run in runner.runs:
-            print("python", args.script, shlex.join(run.flags))
+            print("python", args.script, shlex.join([*run.flags, "--run-dir", str(run.directory)]))
     else:
         sys.exit(runner())

@@ -6,11 +6,12 @@
 Training is the mean return of the last 100 games, evaluation what evaluation.txt or else the last
 row of eval.csv says; with several seeds the mean and the standard deviation over seeds, with one
 the standard deviation over its games. Human-normalised is 100 (score - random) / (human - random)
-of an evaluation of Nature's protocol (so not of dqn_atari_2013.py), random and human of its
-Extended Data Table 2.
+of an evaluation of Nature's protocol, random and human of its Extended Data Table 2. Agent steps
+are those of the shortest seed, hours those of the longest.
 """
 
 import csv
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ def evaluation_of(run: Path) -> tuple[float, float] | None:
     return None
 
 
+def of_nature(run: Path) -> bool:
+    """Whether it was evaluated under Nature's protocol."""
+    protocol = dict(eval_games=30, eval_epsilon=0.05, eval_max_frames=18_000, noop_max=30)
+    return protocol.items() <= json.loads((run / "args.json").read_text()).items()
+
+
 def ours(game: str) -> list[str]:
     """A line per setting that has results of the game."""
     lines = []
@@ -64,14 +71,14 @@ def ours(game: str) -> list[str]:
         games = [rows_of(run / "episodes.csv") for run in runs]
         returns = [[float(row["episodic_return"]) for row in rows][-100:] for rows in games]
         training = spread_of([np.mean(r) for r in returns], np.std(returns[0]))
-        steps = max(int(rows[-1]["step"]) for rows in games)
+        steps = min(int(rows[-1]["step"]) for rows in games)
         hours = max(float(rows[-1]["seconds"]) for rows in games) / 3600
         evaluations = [e for run in runs if (e := evaluation_of(run))]
         score, human = "none", ""
         if evaluations:
             means = [mean for mean, _ in evaluations]
             score = spread_of(means, evaluations[0][1])
-            if "2013" not in setting.name:  # evaluated otherwise
+            if all(of_nature(run) for run in runs):
                 random, expert = RANDOM_AND_HUMAN[game]
                 human = f"{100 * (np.mean(means) - random) / (expert - random):.0f} %"
             if len(evaluations) < len(runs):

@@ -39,7 +39,10 @@ def main(args: Args) -> None:
     flags = ["--logdir", str(args.logdir), "--port", "0", "--load_fast=false"]
     tensorboard.configure(argv=["tensorboard", *flags])
     url, runs, before = tensorboard.launch(), "[]", None
+    end = time.monotonic() + 120
     while runs == "[]" or runs != before:  # until it has read the files
+        if time.monotonic() > end:
+            raise SystemExit(f"{args.logdir} has no event files: type another folder")
         time.sleep(3)
         runs, before = urllib.request.urlopen(f"{url}data/runs").read().decode().strip(), runs
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -47,6 +50,7 @@ def main(args: Args) -> None:
     command += [f"--screenshot={args.output.absolute()}"]
     state = urllib.parse.urlencode({"_smoothingWeight": args.smoothing, "tagFilter": args.tags})
     command += [f"{url}#{args.tab}&{state}"]
+    args.output.unlink(missing_ok=True)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode or not args.output.exists():
         raise SystemExit(done.stderr[-2_000:])

@@ -4,10 +4,10 @@
     python benchmark/speed.py --commands "python benchmark/counted.py dqn_atari.py --run-dir {dir}
         --total-timesteps {steps} --learning-starts 200" "python benchmark/counted.py other.py ..."
 
-The first runs the script's own train() on a real game, each setting in a process of its own, and
-prints one JSON line per setting. Of `steps` agent steps those of the first third warm up (random
-play, first updates, capture, fall of epsilon to its end) and do not count; the device is waited
-for on both sides of the rest.
+The first runs the own train() of a PyTorch script on a real game, each setting in a process of its
+own, and prints one JSON line per setting. Of `steps` agent steps those of the first third warm up
+(random play, first updates, capture, fall of epsilon to its end) and do not count; the device is
+waited for on both sides of the rest.
 The split is the learner's wall-clock time per agent step: acting (one forward pass), learning
 (updates), waiting (for games that are not done), storing (copy to the device, replay), other.
 `emulating_ms` is the processor time of all games per agent step. On CUDA the parts are measured in
@@ -130,6 +130,7 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
                 learning_starts=learning_starts,
                 exploration_steps=max(1, warm_up - learning_starts),
                 checkpoint_frequency=0,
+                eval_frequency=0,
                 run_dir=f"{parent}/run",
             )
         )
@@ -138,7 +139,8 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
     figures = {"num_envs": num_envs, "precision": precision, "bf16": end.bf16}
     figures |= {"epsilon": round(original(end.args, warm_up), 4)}
     figures |= {"steps_per_second": round(steps / seconds, 1)}
-    figures |= {"updates_per_second": round(steps / 4 / seconds, 1)}
+    per_step = end.num_updates / (total - learning_starts)
+    figures |= {"updates_per_second": round(per_step * steps / seconds, 1)}
     parts = {part: after[part] - before[part] for part in after}
     parts["other"] = seconds - sum(parts.values())
     figures["split_ms"] = {part: round(s / steps * 1e3, 4) for part, s in parts.items()}
@@ -171,7 +173,8 @@ def run_settings(args: Args) -> None:
 def run_command(command: str, steps: int) -> tuple[float, float]:
     """Seconds of one run of `command`, and the optimizer steps it says it made, if it does."""
     with tempfile.TemporaryDirectory() as parent:
-        words = shlex.split(command.format(steps=steps, dir=f"{parent}/run"))
+        named = dict(steps=steps, dir=f"{parent}/run")
+        words = [word.format(**named) for word in shlex.split(command)]
         start = time.perf_counter()
         done = subprocess.run(words, capture_output=True, text=True)
         seconds = time.perf_counter() - start

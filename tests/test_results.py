@@ -231,6 +231,11 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     assert (places[0], places[-1]) == (2, 10) and mean[0] == 3 and mean[-1] == 15
     assert (interval.low[-1], interval.high[-1]) == (10, 20)
     assert plot.curve(seeds[:1])[2] is None
+    many = [(np.array([0.0, 1.0]), np.array([k, k])) for k in range(8)]
+    _, mean, interval = plot.curve(many)
+    error = 1.96 * np.std(range(8)) / 8**0.5  # of the mean, as of a normal distribution
+    assert interval.low == pytest.approx(mean - error, abs=0.2)
+    assert interval.high == pytest.approx(mean + error, abs=0.2)
     assert plot.last_100([1.0] * 100 + [3.0] * 100)[[0, 149, 199]].tolist() == [1, 2, 3]
     assert ("CleanRL dqn_atari.py", 1e7, 20.25) in plot.published("Pong")
     plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))

@@ -94,7 +94,7 @@ def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
         progress = torch.load(run / "checkpoint.pt", weights_only=True)["progress"]
     due = sum(step % args["train_frequency"] == 0 for step in learning)
     assert progress["num_updates"] == due >= 100
-    assert progress.get("num_syncs", 2) == 2
+    assert progress.get("num_syncs") == (None if script == "dqn_atari_2013.py" else 2)
 
 
 def test_the_flags_of_a_setting_come_last_from_the_environment(tmp_path):
@@ -108,7 +108,7 @@ def test_the_flags_of_a_setting_come_last_from_the_environment(tmp_path):
     assert ends[1:3] == [f"{name}/PongNoFrameskip-v4/seed5", f"{name}/ALE-Breakout-v5/seed4"]
     for line in lines:
         assert "--target-network-frequency 40000" in line
-        assert line.endswith("--total-timesteps 8")
+        assert "--total-timesteps 8 --run-dir" in line
 
 
 def setting_of(path, flags):
@@ -124,9 +124,9 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
     setting = setting_of(tmp_path / "test.sh", "--num-envs 2 --train-frequency 40")
     flags = ["--runs", str(tmp_path / "runs"), "--workers", "2", "--seeds", "1", "--games"]
     flags += ["NoSuchGame", "Pong"]
-    command, extra = ["bash", str(setting), *flags], SHORT + OWN["dqn_atari.py"]
-    whole = environment(extra + " --total-timesteps 8000")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=whole)
+    command = ["bash", str(setting), *flags]
+    extra = SHORT + OWN["dqn_atari.py"] + " --total-timesteps 8000"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(extra))
     run = tmp_path / "runs" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed1"
     end = time.monotonic() + 60
     while not (run / "eval.csv").exists() and time.monotonic() < end:
@@ -135,18 +135,51 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output  # a failure says more than an interruption
     assert "NoSuchGameNoFrameskip-v4/seed1: failed with exit code 2" in output
-    assert "type --env-id" in output and "Pong-v4/seed1: interrupted" in output.replace(
-        "PongNoFrameskip", "Pong"
-    )
+    assert "type --env-id" in output and "PongNoFrameskip-v4/seed1: interrupted" in output
     step = torch.load(run / "checkpoint.pt", weights_only=True)["progress"]["step"]
     assert 600 <= step < 8_000
     code, output = call(setting, extra, *flags, "--only", 2)
     assert code == 0 and output.endswith("seed1: finished\n")
     assert torch.load(run / "model.pt", weights_only=True)["step"] == 8_000
+    assert len(list(run.glob("events.*"))) == 2  # one each time: it was resumed, not begun again
     before = (run / "model.pt").stat().st_mtime_ns
     code, output = call(setting, extra, *flags, "--only", 2)
     assert code == 0 and output.endswith("seed1: skipped\n")
     assert (run / "model.pt").stat().st_mtime_ns == before
+    code, output = call(setting, extra + " --gamma 0.5", *flags, "--only", 2)
+    assert code == 1 and "failed: it was begun with other flags, --env-id Pong" in output
+    for only in (0, 3):
+        code, output = call(setting, extra, *flags, "--only", only)
+        assert code == 1 and f"--only {only} is none of the runs 1 to 2" in output
+
+
+def test_a_model_half_written_is_none_and_the_evaluation_is_the_settings(tmp_path, monkeypatch):
+    """The script is a stand-in that notes what it was called with."""
+    monkeypatch.syspath_prepend(ROOT / "benchmark")
+    import run as runner
+
+    calls = []
+
+    def noted(self, flags, threads, output, errors):
+        calls.append(flags)
+        output.write_text("games 1\n")
+        if "--evaluate" not in flags:
+            (directory / "model.pt").write_text("")
+        return 0
+
+    monkeypatch.setattr(runner.Runner, "call", noted)
+    monkeypatch.setenv("EXTRA_FLAGS", "--precision bf16")
+    directory = tmp_path / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed1"
+    directory.mkdir(parents=True)
+    for name in ("model.part", "checkpoint.pt"):
+        (directory / name).write_text("")
+    args = runner.Args("test", games=("Pong",), seeds=(1,), runs=tmp_path)
+    (run,) = (found := runner.Runner(args, ["--eval-epsilon", "0.001"])).runs
+    assert found.attempt(run) == "finished"
+    assert calls[0] == ["--resume", str(directory)]
+    assert calls[1][4:8] == ["--eval-epsilon", "0.001", "--precision", "bf16"]
+    assert calls[1][-4:] == ["--device", "cpu", "--precision", "float32"]
+    assert calls[1][8:10] == ["--evaluate", str(directory / "model.pt")]
 
 
 def test_a_run_without_checkpoint_begins_again(tmp_path):
@@ -259,3 +292,4 @@ def test_a_job_array_with_a_time_limit_and_a_failure(slurm, tmp_path):
     models = sorted((tmp_path / "runs").glob("*/*/seed1/model.pt"))
     steps = [torch.load(path, weights_only=True)["step"] for path in models]
     assert steps == [1_200, 40_000, 1_200]
+    assert [len(list(path.parent.glob("events.*"))) for path in models] == [1, 2, 1]  # resumed

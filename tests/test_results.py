@@ -200,6 +200,9 @@ def test_the_curve_of_jax_is_quoted():
     other = f"`dqn_atari.py` had {hundred} and {twenty}, of {steps} steps, by then"
     for readme in (ROOT / "README.md", ROOT / "benchmark" / "README.md"):
         assert f"{ours} {other}" in readme.read_text()
+        games, mean, std = evaluation_of(folder / "dqn_atari_jax-two_cores" / RUNS[0][0] / "seed1")
+        evaluation = f"{quoted(mean)} ± {quoted(std)} in {games} games"
+        assert f"Its last weights play {evaluation}" in " ".join(readme.read_text().split())
 
 
 def test_the_speeds_of_the_three_scripts_are_quoted():

@@ -121,7 +121,6 @@ def killed_again_and_again(script, game, tmp_path, steps, kills, writing, number
     return seen
 
 
-@only("dqn_atari")  # the other two run the long ones
 def test_a_killed_breakout_run_ends_as_if_it_had_not_been(script, tmp_path):
     """2 kills, one of them inside the writing of a checkpoint."""
     seen = killed_again_and_again(script, "Breakout", tmp_path, 2_400, 2, 1, signal.SIGKILL)

@@ -9,12 +9,12 @@ pytestmark = only("dqn_atari")  # what it tests stands in all scripts in the sam
 
 @pytest.mark.parametrize(
     "learning_rate, total, updates, least, most",
-    [(5e-4, 5_000, 500, 0.7, 1.0), (1e-12, 2_400, 175, -1.0, 0.2)],
+    [(5e-4, 7_000, 750, 0.8, 1.0), (1e-12, 2_400, 175, -1.0, 0.2)],
 )
 def test_catch_is_learned_and_only_by_learning(
     script, monkeypatch, tmp_path, learning_rate, total, updates, least, most
 ):
-    """Pitfalls 16, 36: 500 updates; a network that cannot move stays near chance, -0.5."""
+    """Pitfalls 16, 36: 750 updates; a network that cannot move stays near chance, -0.5."""
     replace_game(monkeypatch, script, Catch)
     changes = dict(num_envs=8, total_timesteps=total, buffer_size=total, batch_size=32)
     changes |= dict(learning_starts=1_000, exploration_steps=2_000, end_e=0.01)

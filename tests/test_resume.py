@@ -99,7 +99,8 @@ TOY_ARGS = dict(num_envs=2, buffer_size=200, eval_frequency=150, eval_games=2, e
 
 # --- Exactness ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "step, optimizer", [(60, "adam"), (150, "adam"), (450, "adam"), (298, "rmsprop")]
+    "step, optimizer",
+    [(0, "adam"), (60, "adam"), (150, "adam"), (298, "adam"), (450, "adam"), (298, "rmsprop")],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(script, monkeypatch, tmp_path, step, optimizer):
     """Before and after learning starts, at an evaluation, before and after the ring is full."""

@@ -49,7 +49,7 @@ def spy(monkeypatch, script, name, note):
 
 
 # --- Schedules of updates and copies --------------------------------------------------------------
-@pytest.mark.parametrize("num_envs", [1, 8])
+@pytest.mark.parametrize("num_envs", [1, 2, 4, 8])
 @pytest.mark.parametrize(
     "changes, updates, syncs",
     [

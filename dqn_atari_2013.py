@@ -6,22 +6,29 @@
 """DQN for Atari as in Mnih et al. 2013, the workshop paper, in one file.
 
     python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4
-    python dqn_atari_2013.py --resume runs/...
-    python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4 --evaluate runs/.../model.pt
 
-References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., "Playing
-Atari with Deep Reinforcement Learning", arXiv 1312.5602 (2013); [Nature M], [Nature T1] Methods and
-Data Table 1 of Mnih et al., Nature 518 (2015); [Lua FILE:n] is line n of google-deepmind/dqn at
-9d9b1d1, the code they released; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649.
+Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
 
-Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate and constants of RMSProp, steps
-before learning, initialisation, resize filter, which 84 of the 110 rows are kept, zeros before a
-game's first frame, truncation at 108,000 frames, an evaluation that ends with a game; "10 M frames"
-is read as agent steps. On lost lives and no-ops the paper is silent: here a lost life ends nothing,
-so nothing teaches its price, and games start alike, so that only random actions tell two apart.
-Space Invaders needs --frame-skip 3, else its lasers are never seen [NIPS s5]. Deviations: 8 games
-share the network (--num-envs 1), bfloat16 where AVX512 has it (--precision float32), games run
-while the learner works, so an update does not see the step in flight.
+Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h (benchmark/breakout_2013_two_cores.sh).
+References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
+1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
+of Mnih et al., Nature 518 (2015); [Lua FILE:n] line n of google-deepmind/dqn at 9d9b1d1, the code
+they released then; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649; [CleanRL]
+the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
+
+Deviations from the paper by default, and the flag that restores it:
+    8 games share the network      --num-envs 1
+    bfloat16 where AVX512 has it   --precision float32
+Without a flag: games run while the learner works, so an update does not see the step in flight; a
+game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
+the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
+padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions
+in Pong (today's emulator has 6).
+Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate, constants of RMSProp, steps
+before learning, initialisation, resize filter, which 84 of 110 rows, zeros before a game's first
+frame, evaluations that end with a game; "10 M frames" is read as agent steps. Silent on lives and
+no-ops: a lost life ends nothing, so nothing teaches its price, and games start alike, told apart by
+random actions only. Space Invaders needs --frame-skip 3, or its lasers are never seen [NIPS s5].
 """
 
 # --- Imports --------------------------------------------------------------------------------------
@@ -70,7 +77,7 @@ SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1
 class Args:
     env_id: str = "BreakoutNoFrameskip-v4"  # any Atari id without frame skip, or ALE/X-v5 (sticky)
     seed: int = 1  # of network, exploration and replay; game i has seed + i
-    total_timesteps: int = 10_000_000  # agent steps of all games together [NIPS s5]
+    total_timesteps: int = 10_000_000  # agent steps of all games [NIPS s5] [CleanRL] (Nature: 50 M)
     exp_name: str = Path(__file__).stem  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
@@ -87,23 +94,23 @@ class Args:
     render_mode: Literal["human"] | None = None  # human: --evaluate in a window
     eval_frequency: int = 50_000  # agent steps between evaluations; 0: none [NIPS s5.1]
     eval_steps: int = 10_000  # agent steps of an evaluation, to the end of a game [NIPS s5.1]
-    eval_epsilon: float = 0.05  # exploration in an evaluation [NIPS s5.1]
+    eval_epsilon: float = 0.05  # exploration in an evaluation [NIPS s5.1] [Nature M]
     eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
 
     num_envs: int = 8  # games stepped together; 1 is the paper's setting
-    frame_skip: int = 4  # emulator frames per agent step; Space Invaders needs 3 [NIPS s5]
+    frame_skip: int = 4  # emulator frames per agent step [NIPS s5] [Nature T1]
     noop_max: int = 0  # a game starts with 1 to this many no-op frames (Nature: 30)
     life_loss_terminal: bool = False  # a lost life ends the return that is learned (Nature: yes)
 
-    buffer_size: int = 1_000_000  # transitions, 7,056 bytes each [NIPS s5]
+    buffer_size: int = 1_000_000  # transitions, 7,056 bytes each [NIPS s5] [Nature T1]
     learning_starts: int = 50_000  # agent steps before the first update; ours, Nature's
     train_frequency: int = 1  # agent steps per update [NIPS A1]
-    batch_size: int = 32  # transitions per update [NIPS s5]
+    batch_size: int = 32  # transitions per update [NIPS s5] [Nature T1]
     gamma: float = 0.95  # discount; ours: at 0.99 values run off, see benchmark/README.md
     learning_rate: float = 2.5e-4  # ours, Nature's
-    start_e: float = 1.0  # epsilon at step 0 [NIPS s5]
+    start_e: float = 1.0  # epsilon until it falls [NIPS s5] [Nature T1]
     end_e: float = 0.1  # epsilon at the end of its fall [NIPS s5]
-    exploration_steps: int = 1_000_000  # agent steps of its fall [NIPS s5]
+    exploration_steps: int = 1_000_000  # agent steps of its fall [NIPS s5] [Nature T1]
 
 
 class BadInput(ValueError):
@@ -197,6 +204,7 @@ class AtariGame(gym.Wrapper):
         return reward
 
     def _observe(self, first):
+        # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
         # 84 rows of 110 [NIPS s4.1]; from 18 on they hold Breakout's ball and paddle, Pong's field.
         gray = cv2.cvtColor(self.render(), cv2.COLOR_RGB2GRAY)
         self.obs[:-1] = 0 if first else self.obs[1:]
@@ -451,7 +459,8 @@ def choose_bf16(args: Args, device: torch.device) -> bool:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon at an agent step; it falls from the first on [NIPS s5]."""
+    """Epsilon at an agent step. It falls from the first on in [NIPS s5], once learning starts in
+    [Lua NeuralQLearner:369-371]."""
     fallen = min(step / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 
@@ -462,7 +471,7 @@ def crossings(step: int, n: int, period: int) -> int:
 
 
 def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarray:
-    """Epsilon-greedy actions (num_envs,) int64 from one forward pass [NIPS A1]."""
+    """Epsilon-greedy actions (num_envs,) int64 from one forward pass [NIPS A1] [Nature A1]."""
     actions = rng.integers(q_network.num_actions, size=len(obs))
     explore = rng.random(len(obs)) < epsilon
     if not explore.all():
@@ -473,7 +482,8 @@ def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarr
 
 
 def td_loss(q_network, batch, args: Args):
-    """The mean of half the squared error, whose slope is the error, and Q(s, a) (batch,)."""
+    """The mean loss, half the squared error so that its slope is the error, and Q(s, a) (batch,).
+    (Its curve is half of [CleanRL]'s.)"""
     obs, actions, rewards, terminations, next_obs = batch
     with torch.no_grad():
         q_next = q_network(next_obs).max(dim=1).values  # [NIPS A1]
@@ -524,7 +534,7 @@ class CapturedUpdate:
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
-    """Returns of whole games in turn, game k from seed + k, until eval_steps are over [NIPS s5.1].
+    """Returns of whole games in turn, game k from seed + k.
     None if `stop` gets an entry before they end."""
     device, rng, games = next(q_network.parameters()).device, np.random.default_rng(seed), []
     while sum(game["l"] for game in games) < args.eval_steps:
@@ -547,11 +557,10 @@ def held_out_states(env, args: Args) -> np.ndarray:
     for step in range(5_000):
         if over:
             obs, _ = env.reset(seed=args.seed + 20_000 + step)
-        if step % 10 == 0:
-            states.append(obs)
+        states.append(obs)
         obs, _, terminated, truncated, _ = env.step(rng.integers(env.action_space.n))
         over = terminated or truncated
-    return np.stack(states)
+    return np.stack(states[::10])
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -694,7 +703,7 @@ def restore(run_dir: Path, about, learner, envs, rng) -> dict:
 
 
 def train(args: Args) -> SimpleNamespace:
-    """Algorithm 1 of [NIPS]; returns the state at its end, all local names."""
+    """Algorithm 1 of the paper; returns the state at its end, all local names."""
     check_args(args)
     name = f"{args.env_id.replace('/', '-')}__{args.exp_name}__{args.seed}__{int(time.time())}"
     run_dir = Path(args.resume or args.run_dir or f"runs/{name}")
@@ -737,7 +746,7 @@ def train(args: Args) -> SimpleNamespace:
         if args.resume:
             progress = restore(run_dir, about, learner, envs, rng)
             obs = to_device(np.stack(envs.get_attr("obs")), device)
-        step, num_updates, returns = list(progress.values())[:3]
+        step, returns = progress["step"], progress["returns"]
         loss, q_values = torch.tensor(progress["loss"]), torch.tensor(progress["q_values"])
         learn = functools.partial(update, *learner, args)
         if device.type == "cuda":
@@ -766,16 +775,15 @@ def train(args: Args) -> SimpleNamespace:
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
-                with torch.no_grad():
-                    average_max_q = q_network(held_out).max(dim=1).values.mean().item()
+            if figures:
+                figures["average_max_q"] = q_network(held_out).max(dim=1).values.mean().item()
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
-                progress = dict(step=step, num_updates=num_updates)
-                progress |= dict(returns=returns, loss=loss.item(), q_values=q_values.item())
-                progress |= dict(log=log.position())
+                progress |= dict(step=step, loss=loss.item(), q_values=q_values.item())
+                progress["log"] = log.position()
                 save_checkpoint(run_dir, about, progress, learner, envs, rng)
             if figures and not stopped:
-                log("eval", step, "eval.csv", **figures, average_max_q=average_max_q)
+                log("eval", step, "eval.csv", **figures)
             if stopped or last:
                 break
 
@@ -789,7 +797,7 @@ def train(args: Args) -> SimpleNamespace:
             due = max(step + n - start, 0)
             for _ in range(crossings(start, due, args.train_frequency)):
                 loss, q_values = learn()
-                num_updates += 1
+                progress["num_updates"] += 1
 
             # Store: the learner alone sees rewards as signs and a lost life as an end.
             next_obs, rewards, terminations, truncations, infos = envs.step_wait()
@@ -805,7 +813,7 @@ def train(args: Args) -> SimpleNamespace:
             if crossings(step, n, args.log_frequency):
                 sps = log.progress(bar, step + n, returns)
                 log("charts", step + n, SPS=sps, epsilon=epsilon)
-                if num_updates:
+                if progress["num_updates"]:
                     log("losses", step + n, td_loss=loss, q_values=q_values)
                     if not loss.isfinite():
                         raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")

@@ -75,7 +75,11 @@ def catch(eps, seed):
         rows = np.genfromtxt(f"{parent}/run/episodes.csv", delimiter=",", names=True)
     learning = rows["episodic_return"][rows["step"] > 800]
     last, whole = float(np.mean(end.returns[-100:])), float(learning.mean())
-    return {"last_100": round(last, 3), "all": round(whole, 3), "updates": end.num_updates}
+    return {
+        "last_100": round(last, 3),
+        "all": round(whole, 3),
+        "updates": end.progress["num_updates"],
+    }
 
 
 if __name__ == "__main__":

@@ -57,6 +57,6 @@ if __name__ == "__main__":
             rows = np.genfromtxt(f"{parent}/run/episodes.csv", delimiter=",", names=True)
         learning = rows["episodic_return"][rows["step"] > 1_024]
         line = {"num_envs": num_envs, "precision": precision, "seed": seed}
-        line |= {"updates": end.num_updates, "games": len(rows)}
+        line |= {"updates": end.progress["num_updates"], "games": len(rows)}
         line |= {"last_100": round(float(np.mean(end.returns[-100:])), 3)}
         print(json.dumps(line | {"all": round(float(learning.mean()), 3)}), flush=True)

@@ -139,7 +139,7 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
     figures = {"num_envs": num_envs, "precision": precision, "bf16": end.bf16}
     figures |= {"epsilon": round(original(end.args, warm_up), 4)}
     figures |= {"steps_per_second": round(steps / seconds, 1)}
-    per_step = end.num_updates / (total - learning_starts)
+    per_step = end.progress["num_updates"] / (total - learning_starts)
     figures |= {"updates_per_second": round(per_step * steps / seconds, 1)}
     parts = {part: after[part] - before[part] for part in after}
     parts["other"] = seconds - sum(parts.values())

@@ -146,7 +146,7 @@ def test_one_game_equals_a_scalar_loop_bit_for_bit(script, monkeypatch, tmp_path
         followed = (action, np.sign([reward]), np.array([terminated]), np.array([False]))
         replay.add(*followed, torch.tensor(obs[None]))
     end = script.train(args)
-    assert end.num_updates == 500
+    assert end.progress["num_updates"] == 500
     for ours, theirs in zip(end.q_network.parameters(), network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -28,7 +28,7 @@ LIBRARIES = {
 every = only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 # The aim of 600 lines is missed: without what keeps a run (checkpoints, logs that are cut, models,
 # signals, locks, checks of disk and memory; about 250 lines) it would be nearly met.
-MAX_LINES, MAX_TRAIN, MAX_LOOP, MAX_CHANGED = 868, 150, 50, 110
+MAX_LINES, MAX_TRAIN, MAX_LOOP, MAX_CHANGED = 864, 150, 50, 110
 
 
 @pytest.fixture
@@ -135,12 +135,12 @@ def test_script_metadata_lists_what_pyproject_lists(source):
 # --- The history of DQN ---------------------------------------------------------------------------
 @only("dqn_atari")
 def test_the_diff_of_2013_and_2015_is_short(script):
-    """Lines replaced, added or taken away; one that is replaced counts once."""
+    """As `diff | grep -c '^[<>]'` counts: a line that is replaced counts twice."""
     texts = [
         (ROOT / name).read_text().split("\n") for name in ("dqn_atari_2013.py", "dqn_atari.py")
     ]
     operations = difflib.SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
-    changed = [max(b - a, d - c) for kind, a, b, c, d in operations if kind != "equal"]
+    changed = [b - a + d - c for kind, a, b, c, d in operations if kind != "equal"]
     assert sum(changed) <= MAX_CHANGED
 
 

@@ -50,6 +50,10 @@ def as_jax(network):
     ]
 
 
+def counts(end):
+    return end.step, end.progress["num_updates"], end.progress["num_syncs"]
+
+
 def assert_close(ours, theirs, relative):
     """Relative to the length of each array."""
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -243,7 +247,7 @@ def test_updates_and_syncs_happen_exactly_when_promised(
     """And compiled once for every count of updates in a vector step: 1, or 0 and 1 and 2."""
     replace_game(monkeypatch, script, Scripted)
     end = script.train(tiny_args(script, tmp_path / "run", num_envs=num_envs))
-    assert (end.step, end.num_updates, end.num_syncs) == (600, updates, syncs)
+    assert counts(end) == (600, updates, syncs)
     assert int(end.learner["num_updates"]) == updates
     assert end.learn._cache_size() <= 2
     target = end.learner["target_network"], end.learner["q_network"]
@@ -275,7 +279,7 @@ def test_one_seed_is_one_run_and_a_stopped_one_goes_on_bit_for_bit(script, monke
         assert half.step == step + 2 and not (half.run_dir / "model.npz").exists()
         args = dataclasses.replace(half.args, resume=str(half.run_dir))
         end = script.train(args)
-        assert (end.step, end.num_updates, end.num_syncs) == (600, 125, 5)
+        assert counts(end) == (600, 125, 5)
         assert_equal_runs(whole, end.run_dir)
 
 
@@ -347,7 +351,7 @@ def test_catch_is_learned(script, monkeypatch, tmp_path):
     changes |= dict(train_frequency=8, target_network_frequency=200, gamma=0.9)
     changes |= dict(learning_rate=5e-4, log_frequency=1_000)
     end = script.train(tiny_args(script, tmp_path / "run", **changes))
-    assert end.num_updates == 750 and np.mean(end.returns[-100:]) > 0.8
+    assert end.progress["num_updates"] == 750 and np.mean(end.returns[-100:]) > 0.8
 
 
 def test_the_command_line_refuses_as_the_other_does(script, tmp_path):

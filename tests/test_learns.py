@@ -21,5 +21,6 @@ def test_catch_is_learned_and_only_by_learning(
     changes |= dict(train_frequency=8, target_network_frequency=200, gamma=0.9)
     changes |= dict(learning_rate=learning_rate, log_frequency=1_000)
     end = script.train(tiny_args(script, tmp_path / "run", **changes))
-    assert end.num_updates == updates and len(end.returns) == 8 * (total // 8 // 11)  # 11 a game
+    assert end.progress["num_updates"] == updates
+    assert len(end.returns) == 8 * (total // 8 // 11)  # 11 a game
     assert least <= np.mean(end.returns[-100:]) <= most

@@ -22,6 +22,11 @@ def quoted(value):
     return f"{value:.1f}".replace("-", "−")
 
 
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def evaluation_of(run):
     """Number, mean and standard deviation in what --evaluate printed."""
     found = re.search(r"games (\d+), mean (\S+), std (\S+),", (run / "evaluation.txt").read_text())
@@ -130,11 +135,23 @@ def test_more_games_learn_as_well_on_catch():
     assert np.mean(areas[8, "float32"]) >= least and np.mean(areas[8, "bf16"]) >= least
 
 
-@only("dqn_atari")
+@only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 def test_the_script_quotes_its_measurement(script):
-    """The header's claim is the evaluation's."""
-    _, mean, std = evaluation_of(RESULTS / "PongNoFrameskip-v4" / "seed1")
-    assert f"Measured: Pong {mean:.1f} +- {std:.1f} (30 games)" in script.__doc__
+    """The header's claim is the evaluation's, of as many steps and hours as the data has."""
+    name = script.__name__
+    game = "Breakout" if name == "dqn_atari_2013" else "Pong"
+    run = RESULTS.parent / f"{name}-two_cores" / f"{game}NoFrameskip-v4" / "seed1"
+    total = json.loads((run / "args.json").read_text())["total_timesteps"]
+    if name == "dqn_atari_2013":
+        last = rows_of(run / "eval.csv")[-1]
+        assert float(last["step"]) == total
+        score = f"{float(last['mean']):.1f} +- {float(last['std']):.1f}"
+    else:
+        games, mean, std = evaluation_of(run)
+        score = f"{mean:.1f} +- {std:.1f} ({games} games)"
+    hours = float(rows_of(run / "episodes.csv")[-1]["seconds"]) / 3600
+    steps = f"{total / 1e6:g} M steps, 1 seed, {hours:.1f} h"
+    assert f"Measured: {game} {score}, {steps}" in script.__doc__
 
 
 def test_the_constants_of_2013_are_quoted_and_hold():

@@ -34,7 +34,8 @@ def same(weights, others):
 
 def counts(end):
     """Agent steps, updates and, where there is a target network, its copies."""
-    return end.step, end.num_updates, *([end.num_syncs] if hasattr(end, "num_syncs") else [])
+    names = [name for name in ("num_updates", "num_syncs") if name in end.progress]
+    return end.step, *(end.progress[name] for name in names)
 
 
 def spy(monkeypatch, script, name, note):
@@ -394,7 +395,7 @@ def test_init_from_starts_with_the_weights_of_the_file(script, monkeypatch, tmp_
     first = script.train(tiny_args(script, tmp_path / "first"))
     changes = dict(seed=2, total_timesteps=40, init_from=str(first.run_dir / "model.pt"))
     second = script.train(tiny_args(script, tmp_path / "second", **changes))
-    assert second.num_updates == 0
+    assert second.progress["num_updates"] == 0
     assert same(weights_of(second.q_network), weights_of(first.q_network))
     targets = [network for network in second.learner[:-2] if network is not second.q_network]
     assert all(same(weights_of(target), weights_of(first.q_network)) for target in targets)
@@ -435,7 +436,7 @@ def test_breakout_itself_runs_with_exact_counts(script, tmp_path):
             eval_max_frames=120,
         )
     )
-    assert (end.step, end.num_updates, end.num_syncs) == (1_000, 200, 8)
+    assert counts(end) == (1_000, 200, 8)
     names = [path.name.split("-", 1)[1] for path in end.run_dir.glob("*videos/*-*")]
     assert names.count("game-0.mp4") == 2 and len(names) <= 4  # of training and of the evaluation
     assert end.q_network.num_actions == 4

@@ -231,6 +231,23 @@ def test_the_speeds_of_the_three_scripts_are_quoted():
     assert len(rates) == 5 and places == sorted(places)
 
 
+def test_the_speeds_with_one_update_per_step_are_quoted():
+    """All with one update per step, counted; the ratio of the medians."""
+    lines = [x for x in lines_of("speed_2013_two_cores_greedy.jsonl") if "all" in x]
+    assert [line["updates_per_step"] for line in lines] == [1.0] * 3
+    assert all("--exploration-steps 100 --end-e 0.01" in line["command"] for line in lines)
+    older, bf16, float32 = (line["steps_per_second"] for line in lines)
+    text = " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    low, high = min(lines[0]["all"]), max(lines[0]["all"])
+    ours = f"`dqn_atari_2013.py` {older:.0f} ({low:.0f} to {high:.0f}), `dqn_atari.py"
+    low, high = min(lines[1]["all"]), max(lines[1]["all"])
+    other = (
+        f"--train-frequency 1` {bf16:.0f} ({low:.0f} to {high:.0f}) in bfloat16 and {float32:.0f}"
+    )
+    ratios = f"in float32: {older / bf16:.2f} and {older / float32:.2f} times"
+    assert f"{ours} {other} {ratios}" in text
+
+
 def test_the_score_table_is_of_the_results():
     """What scores.py prints stands between its marks."""
     command = [sys.executable, str(ROOT / "benchmark" / "scores.py")]

@@ -10,6 +10,7 @@
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
 
 Measured: Pong 0.3 +- 4.8 (30 games), 1.2 M steps, 1 seed, 1.9 h (benchmark/pong_two_cores.sh).
+
 References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
 1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
 of Mnih et al., Nature 518 (2015); [Lua FILE:n] line n of google-deepmind/dqn at 9d9b1d1, the code
@@ -25,11 +26,11 @@ Deviations from the paper by default, and the flag that restores it:
     exploration falls to 0.01      --end-e 0.1
     target copy every 1,000 steps  --target-network-frequency 10000 (released), 40000 (printed)
     10 M agent steps               --total-timesteps 50000000
+
 Without a flag: games run while the learner works, so an update does not see the step in flight; a
-game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
-the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
-padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions
-in Pong (today's emulator has 6).
+game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
+not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
+convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
 """
 
 # --- Imports --------------------------------------------------------------------------------------
@@ -769,8 +770,7 @@ def train(args: Args) -> SimpleNamespace:
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
-        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
+        facts = f"{num_actions} actions, sticky {envs.get_attr('sticky')[0]}, replay {size:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

@@ -10,6 +10,7 @@
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
 
 Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h (benchmark/breakout_2013_two_cores.sh).
+
 References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
 1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
 of Mnih et al., Nature 518 (2015); [Lua FILE:n] line n of google-deepmind/dqn at 9d9b1d1, the code
@@ -19,11 +20,11 @@ the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1
     bfloat16 where AVX512 has it   --precision float32
+
 Without a flag: games run while the learner works, so an update does not see the step in flight; a
-game is truncated at 108,000 frames and that transition is left out. Of the released code, not of
-the paper, and left out: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a
-padded first convolution, samples across the write head, draws of 512 transitions ahead, 3 actions
-in Pong (today's emulator has 6).
+game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
+not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
+convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
 Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate, constants of RMSProp, steps
 before learning, initialisation, resize filter, which 84 of 110 rows, zeros before a game's first
 frame, evaluations that end with a game; "10 M frames" is read as agent steps. Silent on lives and
@@ -762,8 +763,7 @@ def train(args: Args) -> SimpleNamespace:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
             held_out = to_device(held_out_states(eval_env, args), device)
-        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
+        facts = f"{num_actions} actions, sticky {envs.get_attr('sticky')[0]}, replay {size:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

@@ -8,7 +8,6 @@
     python dqn_atari.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
-
 Measured: Pong 0.3 +- 4.8 (30 games), 1.2 M steps, 1 seed, 1.9 h (benchmark/pong_two_cores.sh).
 
 References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
@@ -770,7 +769,8 @@ def train(args: Args) -> SimpleNamespace:
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
-        facts = f"{num_actions} actions, sticky {envs.get_attr('sticky')[0]}, replay {size:.2f} GB"
+        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
+        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

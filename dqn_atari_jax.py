@@ -8,7 +8,6 @@
     python dqn_atari_jax.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.npz plays with its weights.
-
 Measured: Pong -14.8 +- 3.6 (30 games), 0.5 M steps, 1 seed, 1.9 h, benchmark/pong_jax_two_cores.sh.
 The algorithm of dqn_atari.py: equal weights and batches give equal updates (tests/test_jax.py).
 
@@ -739,7 +738,8 @@ def train(args: Args) -> SimpleNamespace:
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
-        facts = f"{num_actions} actions, sticky {envs.get_attr('sticky')[0]}, replay {size:.2f} GB"
+        sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
+        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

@@ -35,7 +35,6 @@ random actions only. Space Invaders needs --frame-skip 3, or its lasers are neve
 import contextlib
 import copy
 import difflib
-import functools
 import hashlib
 import json
 import multiprocessing.connection
@@ -47,6 +46,7 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -125,9 +125,8 @@ def require(good: object, message: str) -> None:
 def check_args(args: Args) -> None:
     """Refuse what can be seen not to work, before there is any process or file."""
     atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
-    games = [k for k, v in atari.items() if "ALE/" in k or v["frameskip"] == 1]
-    odd = [k for k in games if atari[k].get("obs_type") == "ram" or atari[k].get("continuous")]
-    games = [k for k in games if k not in odd]
+    games = [k for k, v in atari.items() if v.get("obs_type") != "ram" and not v.get("continuous")]
+    games = [k for k in games if "ALE/" in k or atari[k]["frameskip"] == 1]
     near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
     what = f"{args.env_id} is no Atari id without frame skip of its own"
     require(args.env_id in games, f"{what}: type --env-id {near}")
@@ -173,8 +172,7 @@ class AtariGame(gym.Wrapper):
 
     def reset(self, **kwargs):
         self.screens, self.held, self.games = [self.env.reset(**kwargs)[0]], 0, self.games + 1
-        noop_max = self.args.noop_max
-        for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
+        for _ in range(self.np_random.integers(min(1, self.args.noop_max), self.args.noop_max + 1)):
             self._repeat(0, 1)
             if self.ale.game_over():
                 self.screens = [self.env.reset()[0]]
@@ -217,10 +215,9 @@ class AtariGame(gym.Wrapper):
     @property
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
-        ale = self.ale.cloneState(include_rng=True).serialize().hex()
         about = {name: vars(self)[name] for name in ("lives", "episode", "held", "games")}
-        about |= {"ale": ale, "obs": self.obs.tobytes().hex()}
-        return about | {"rng": self.np_random.bit_generator.state}
+        about |= {"ale": self.ale.cloneState(include_rng=True).serialize().hex()}
+        return about | {"obs": self.obs.tobytes().hex(), "rng": self.np_random.bit_generator.state}
 
     @state.setter
     def state(self, state: dict):
@@ -240,20 +237,19 @@ class RecordGames(gym.Wrapper):
 
     def __init__(self, env: AtariGame, folder: Path):
         super().__init__(env)
-        self.part, self.video = folder / "unfinished.mp4", None
+        self.part, self.video = folder / "unfinished.mp4", cv2.VideoWriter()
 
     def step(self, action):
         obs, reward, over, truncated, info = self.env.step(action)
         if self.env.episode["l"] == 1 and self.env.games & (self.env.games - 1) == 0:
             self.part.parent.mkdir(parents=True, exist_ok=True)
             codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
-            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
-        if self.video:
+            self.video.open(str(self.part), codec, 15, size)
+        if self.video.isOpened():
             self.video.write(cv2.cvtColor(self.env.render(), cv2.COLOR_RGB2BGR))
-        if self.video and (over or truncated):
+        if self.video.isOpened() and (over or truncated):
             self.video.release()
             self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.env.games}.mp4"))
-            self.video = None
         return obs, reward, over, truncated, info
 
 
@@ -265,8 +261,7 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
             signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
-    render_mode = None if training else args.render_mode
-    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
+    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": args.render_mode}
     env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
     return RecordGames(env, videos) if videos else env
 
@@ -277,19 +272,16 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
     A game that ends starts again within the same step; the observation is then the new game's
     first and infos["final_info"] the old one's last. Game 0 is the one of the videos.
     """
-    makers = [functools.partial(make_env, args, True, videos)]
-    makers += [functools.partial(make_env, args)] * (args.num_envs - 1)
+    makers = [partial(make_env, args, videos=None if i else videos) for i in range(args.num_envs)]
     cv2.setNumThreads(1)  # here too: a forked process waits for ever for OpenCV's other threads
     context = "fork" if sys.platform == "linux" else "spawn"
-    same_step = gym.vector.AutoresetMode.SAME_STEP
-    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
+    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode="SameStep")
 
 
 def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
     """At once; envs.close() would wait for a process that has died. Says if that was the error."""
     lost = isinstance(error, (EOFError, ConnectionError))
-    sentinels = [process.sentinel for process in envs.processes]
-    ended = multiprocessing.connection.wait(sentinels, 5) if lost else []
+    ended = multiprocessing.connection.wait([p.sentinel for p in envs.processes], 5) if lost else []
     for process in envs.processes:
         process.kill()
         process.join()
@@ -357,8 +349,7 @@ class ReplayBuffer:
     def state_dict(self) -> dict:
         """Rows in use, on the host; not as slices, of which torch.save would write the whole."""
         names = ("frames", "ages", "actions", "rewards", "terminations", "truncations")
-        used = {name: getattr(self, name)[: self.t + 1].cpu().numpy() for name in names}
-        rows = {name: torch.from_numpy(array) for name, array in used.items()}
+        rows = {k: torch.from_numpy(getattr(self, k)[: self.t + 1].cpu().numpy()) for k in names}
         return {"t": self.t, "draws": self.generator.get_state(), "rows": rows}
 
     def load_state_dict(self, state: dict) -> None:
@@ -470,15 +461,14 @@ def crossings(step: int, n: int, period: int) -> int:
     return (step + n) // period - step // period if period else 0
 
 
+@torch.no_grad()
 def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarray:
     """Epsilon-greedy actions (num_envs,) int64 from one forward pass [NIPS A1] [Nature A1]."""
     actions = rng.integers(q_network.num_actions, size=len(obs))
     explore = rng.random(len(obs)) < epsilon
-    if not explore.all():
-        with torch.no_grad():
-            greedy = q_network(obs).argmax(dim=1).cpu().numpy()
-        actions = np.where(explore, actions, greedy)
-    return actions
+    if explore.all():
+        return actions
+    return np.where(explore, actions, q_network(obs).argmax(dim=1).cpu().numpy())
 
 
 def td_loss(q_network, batch, args: Args):
@@ -506,26 +496,21 @@ class CapturedUpdate:
 
     A graph repeats what was recorded. So what changes is on the device, the replay's size too, and
     nothing in it waits for the host. Rehearsals on its stream come first, because libraries set
-    themselves up in their first calls; they learn, and what they changed is put back.
+    themselves up in their first calls; doubles learn in them, and the draws are put back.
     """
 
     def __init__(self, learner: tuple, args: Args):
-        q_network, *_, optimizer, rb = learner
-        learn = functools.partial(update, *learner, args)
-        moments = [x for state in optimizer.state.values() for x in state.values()]
-        changed = [*q_network.parameters(), *moments]
-        before, draws = [x.detach().clone() for x in changed], rb.generator.get_state()
+        *learns, rb = learner
+        doubles, draws = copy.deepcopy(learns), rb.generator.get_state()
         self.graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         self.graph.register_generator_state(rb.generator)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):
-                learn()
+                update(*doubles, rb, args)
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(self.graph, stream=stream):
-            self.loss_and_q_values = learn()
-        for x, old in zip(changed, before, strict=True):
-            x.data.copy_(old)
+            self.loss_and_q_values = update(*learner, args)
         rb.generator.set_state(draws)
 
     def __call__(self):
@@ -579,8 +564,7 @@ class Log:
             self.events.add_event(Event(wall_time=time.time(), summary=flags))
 
     def files(self) -> list[Path]:
-        tables = [self.run_dir / "episodes.csv", self.run_dir / "eval.csv"]
-        return [path for path in tables if path.exists()] + [*self.run_dir.glob("events.*")]
+        return [x for k in ("episodes.csv", "eval.csv", "events.*") for x in self.run_dir.glob(k)]
 
     def position(self) -> dict:
         self.events.flush()
@@ -715,18 +699,16 @@ def train(args: Args) -> SimpleNamespace:
         # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
         envs = make_envs(args, videos)
-        stack.push(functools.partial(close_envs, envs))
-        obs, _ = envs.reset(seed=args.seed)
+        stack.push(partial(close_envs, envs))
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.backends.cudnn.deterministic = args.torch_deterministic
         torch.manual_seed(args.seed)
-        bf16 = choose_bf16(args, device)
-        q_network = QNetwork(num_actions, bf16).to(device)
+        q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
         if args.init_from and not args.resume:
             load_model(args.init_from, q_network, args)
         optimizer = RMSProp(q_network.parameters(), args.learning_rate, eps=1e-6)  # ours
-        obs = to_device(obs, device)
+        obs = to_device(envs.reset(seed=args.seed)[0], device)
         rb = ReplayBuffer(args, obs)
         learner = q_network, optimizer, rb
         size = rb.frames.nbytes / 1e9
@@ -747,15 +729,13 @@ def train(args: Args) -> SimpleNamespace:
             progress = restore(run_dir, about, learner, envs, rng)
             obs = to_device(np.stack(envs.get_attr("obs")), device)
         step, returns = progress["step"], progress["returns"]
-        loss, q_values = torch.tensor(progress["loss"]), torch.tensor(progress["q_values"])
-        learn = functools.partial(update, *learner, args)
+        learn = partial(update, *learner, args)
         if device.type == "cuda":
             learn = CapturedUpdate(learner, args)
 
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
-        (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
-        machine_and_command = about["machine"] | {"command": sys.argv}
-        (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
+        for name, x in ("args", vars(args)), ("machine", about["machine"] | {"command": sys.argv}):
+            (run_dir / f"{name}.json").write_text(json.dumps(x, indent=2) + "\n")
         log = Log(run_dir, args, step, progress.get("log"))
         stack.callback(log.events.close)
         if args.eval_frequency:
@@ -779,8 +759,7 @@ def train(args: Args) -> SimpleNamespace:
                 figures["average_max_q"] = q_network(held_out).max(dim=1).values.mean().item()
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
-                progress |= dict(step=step, loss=loss.item(), q_values=q_values.item())
-                progress["log"] = log.position()
+                progress |= dict(step=step, log=log.position())
                 save_checkpoint(run_dir, about, progress, learner, envs, rng)
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
@@ -796,7 +775,7 @@ def train(args: Args) -> SimpleNamespace:
             start = max(step, args.learning_starts)
             due = max(step + n - start, 0)
             for _ in range(crossings(start, due, args.train_frequency)):
-                loss, q_values = learn()
+                progress["loss"], progress["q_values"] = learn()
                 progress["num_updates"] += 1
 
             # Store: the learner alone sees rewards as signs and a lost life as an end.
@@ -814,9 +793,10 @@ def train(args: Args) -> SimpleNamespace:
                 sps = log.progress(bar, step + n, returns)
                 log("charts", step + n, SPS=sps, epsilon=epsilon)
                 if progress["num_updates"]:
-                    log("losses", step + n, td_loss=loss, q_values=q_values)
-                    if not loss.isfinite():
-                        raise RuntimeError(f"the loss is {loss.item()} at step {step + n}")
+                    loss = float(progress["loss"])
+                    log("losses", step + n, td_loss=loss, q_values=progress["q_values"])
+                    if not np.isfinite(loss):
+                        raise RuntimeError(f"the loss is {loss} at step {step + n}")
         if stopped:
             print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
         else:

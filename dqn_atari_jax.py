@@ -35,7 +35,6 @@ convolution, samples across the write head, draws of 512 transitions ahead, 3 ac
 # --- Imports --------------------------------------------------------------------------------------
 import contextlib
 import difflib
-import functools
 import hashlib
 import json
 import multiprocessing.connection
@@ -47,6 +46,7 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -127,9 +127,8 @@ def require(good: object, message: str) -> None:
 def check_args(args: Args) -> None:
     """Refuse what can be seen not to work, before there is any process or file."""
     atari = {k: v.kwargs for k, v in gym.registry.items() if "ale_py" in str(v.entry_point)}
-    games = [k for k, v in atari.items() if "ALE/" in k or v["frameskip"] == 1]
-    odd = [k for k in games if atari[k].get("obs_type") == "ram" or atari[k].get("continuous")]
-    games = [k for k in games if k not in odd]
+    games = [k for k, v in atari.items() if v.get("obs_type") != "ram" and not v.get("continuous")]
+    games = [k for k in games if "ALE/" in k or atari[k]["frameskip"] == 1]
     near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
     what = f"{args.env_id} is no Atari id without frame skip of its own"
     require(args.env_id in games, f"{what}: type --env-id {near}")
@@ -174,8 +173,7 @@ class AtariGame(gym.Wrapper):
 
     def reset(self, **kwargs):
         self.screens, self.held, self.games = [self.env.reset(**kwargs)[0]], 0, self.games + 1
-        noop_max = self.args.noop_max
-        for _ in range(self.np_random.integers(min(1, noop_max), noop_max + 1)):
+        for _ in range(self.np_random.integers(min(1, self.args.noop_max), self.args.noop_max + 1)):
             self._repeat(0, 1)
             if self.ale.game_over():
                 self.screens = [self.env.reset()[0]]
@@ -212,15 +210,14 @@ class AtariGame(gym.Wrapper):
         return self.obs.copy()
 
     def render(self):
-        return functools.reduce(np.maximum, self.screens)
+        return np.maximum(self.screens[0], self.screens[-1])
 
     @property
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
-        ale = self.ale.cloneState(include_rng=True).serialize().hex()
         about = {name: vars(self)[name] for name in ("lives", "episode", "held", "games")}
-        about |= {"ale": ale, "obs": self.obs.tobytes().hex()}
-        return about | {"rng": self.np_random.bit_generator.state}
+        about |= {"ale": self.ale.cloneState(include_rng=True).serialize().hex()}
+        return about | {"obs": self.obs.tobytes().hex(), "rng": self.np_random.bit_generator.state}
 
     @state.setter
     def state(self, state: dict):
@@ -240,20 +237,19 @@ class RecordGames(gym.Wrapper):
 
     def __init__(self, env: AtariGame, folder: Path):
         super().__init__(env)
-        self.part, self.video = folder / "unfinished.mp4", None
+        self.part, self.video = folder / "unfinished.mp4", cv2.VideoWriter()
 
     def step(self, action):
         obs, reward, over, truncated, info = self.env.step(action)
         if self.env.episode["l"] == 1 and self.env.games & (self.env.games - 1) == 0:
             self.part.parent.mkdir(parents=True, exist_ok=True)
             codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
-            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
-        if self.video:
+            self.video.open(str(self.part), codec, 15, size)
+        if self.video.isOpened():
             self.video.write(cv2.cvtColor(self.env.render(), cv2.COLOR_RGB2BGR))
-        if self.video and (over or truncated):
+        if self.video.isOpened() and (over or truncated):
             self.video.release()
             self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.env.games}.mp4"))
-            self.video = None
         return obs, reward, over, truncated, info
 
 
@@ -265,8 +261,7 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
             signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
-    render_mode = None if training else args.render_mode
-    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
+    kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": args.render_mode}
     env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
     return RecordGames(env, videos) if videos else env
 
@@ -277,19 +272,16 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
     A game that ends starts again within the same step; the observation is then the new game's
     first and infos["final_info"] the old one's last. Game 0 is the one of the videos.
     """
-    makers = [functools.partial(make_env, args, True, videos)]
-    makers += [functools.partial(make_env, args)] * (args.num_envs - 1)
+    makers = [partial(make_env, args, videos=None if i else videos) for i in range(args.num_envs)]
     cv2.setNumThreads(1)  # here too: a forked process waits for ever for OpenCV's other threads
     context = "fork" if sys.platform == "linux" else "spawn"
-    same_step = gym.vector.AutoresetMode.SAME_STEP
-    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode=same_step)
+    return gym.vector.AsyncVectorEnv(makers, context=context, copy=False, autoreset_mode="SameStep")
 
 
 def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
     """At once; envs.close() would wait for a process that has died. Says if that was the error."""
     lost = isinstance(error, (EOFError, ConnectionError))
-    sentinels = [process.sentinel for process in envs.processes]
-    ended = multiprocessing.connection.wait(sentinels, 5) if lost else []
+    ended = multiprocessing.connection.wait([p.sentinel for p in envs.processes], 5) if lost else []
     for process in envs.processes:
         process.kill()
         process.join()
@@ -307,7 +299,7 @@ def to_device(array: np.ndarray) -> jax.Array:
     return jax.device_put(np.array(array))
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@partial(jax.jit, donate_argnums=0)
 def add(replay: dict, followed: jax.Array, next_obs: jax.Array) -> dict:
     """What followed the newest observations, (4, num_envs), and the next; in place."""
     rows, (actions, rewards, terminations, truncations) = len(replay["ages"]), followed
@@ -324,7 +316,7 @@ def add(replay: dict, followed: jax.Array, next_obs: jax.Array) -> dict:
     return new | {"newest": replay["newest"] + 1}
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@partial(jax.jit, donate_argnums=0)
 def put(array: jax.Array, rows, start) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
 
@@ -473,10 +465,9 @@ def act(q_network: list, obs: jax.Array, epsilon: float, rng) -> np.ndarray:
     """Epsilon-greedy actions (num_envs,) int64 from one forward pass [NIPS A1] [Nature A1]."""
     actions = rng.integers(len(q_network[-1]["bias"]), size=len(obs))
     explore = rng.random(len(obs)) < epsilon
-    if not explore.all():
-        greedy = np.asarray(apply(q_network, obs)).argmax(axis=1)
-        actions = np.where(explore, actions, greedy)
-    return actions
+    if explore.all():
+        return actions
+    return np.where(explore, actions, np.asarray(apply(q_network, obs)).argmax(axis=1))
 
 
 def td_loss(q_network, target_network, batch, args: Args):
@@ -546,8 +537,7 @@ class Log:
             self.events.add_event(Event(wall_time=time.time(), summary=flags))
 
     def files(self) -> list[Path]:
-        tables = [self.run_dir / "episodes.csv", self.run_dir / "eval.csv"]
-        return [path for path in tables if path.exists()] + [*self.run_dir.glob("events.*")]
+        return [x for k in ("episodes.csv", "eval.csv", "events.*") for x in self.run_dir.glob(k)]
 
     def position(self) -> dict:
         self.events.flush()
@@ -692,8 +682,7 @@ def train(args: Args) -> SimpleNamespace:
         # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
         envs = make_envs(args, videos)
-        stack.push(functools.partial(close_envs, envs))
-        obs, _ = envs.reset(seed=args.seed)
+        stack.push(partial(close_envs, envs))
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         jax.config.update("jax_default_device", device)
@@ -705,7 +694,7 @@ def train(args: Args) -> SimpleNamespace:
         learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
         learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
         learner |= dict(loss=zero, q_values=jnp.copy(zero))  # no array may be donated twice
-        obs = to_device(obs)
+        obs = to_device(envs.reset(seed=args.seed)[0])
         rb = ReplayBuffer(args, obs)
         size = rb.arrays["frames"].nbytes / 1e9
         needed = 2 * size if args.checkpoint_frequency and not args.resume else 0
@@ -725,14 +714,13 @@ def train(args: Args) -> SimpleNamespace:
             progress, learner = restore(run_dir, about, learner, rb, envs, rng)
             obs = to_device(np.stack(envs.get_attr("obs")))
         step, returns = progress["step"], progress["returns"]
-        learn = functools.partial(updates, optimizer=optimizer, args=args)
+        learn = partial(updates, optimizer=optimizer, args=args)
         # Compiled once per count; donated: the old learner's arrays are overwritten.
         learn = jax.jit(learn, static_argnums=2, donate_argnums=0)
 
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
-        (run_dir / "args.json").write_text(json.dumps(vars(args), indent=2) + "\n")
-        machine_and_command = about["machine"] | {"command": sys.argv}
-        (run_dir / "machine.json").write_text(json.dumps(machine_and_command, indent=2) + "\n")
+        for name, x in ("args", vars(args)), ("machine", about["machine"] | {"command": sys.argv}):
+            (run_dir / f"{name}.json").write_text(json.dumps(x, indent=2) + "\n")
         log = Log(run_dir, args, step, progress.get("log"))
         stack.callback(log.events.close)
         if args.eval_frequency:

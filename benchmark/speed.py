@@ -136,7 +136,7 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
         )
     (start, games_before, before), (stop, games_after, after), memory = marks
     steps, seconds = total - num_envs - warm_up, stop - start
-    figures = {"num_envs": num_envs, "precision": precision, "bf16": end.bf16}
+    figures = {"num_envs": num_envs, "precision": precision, "bf16": end.q_network.bf16}
     figures |= {"epsilon": round(original(end.args, warm_up), 4)}
     figures |= {"steps_per_second": round(steps / seconds, 1)}
     per_step = end.progress["num_updates"] / (total - learning_starts)

@@ -138,6 +138,42 @@ def test_the_optimizer_has_its_state_before_its_first_step(script):
         assert all(torch.equal(a, b) for a, b in zip(before, q_network.parameters(), strict=True))
 
 
+class NoGraph:
+    """Stands for what torch.cuda has, on a CPU."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    __enter__ = __exit__ = register_generator_state = wait_stream = __init__
+
+
+@pytest.mark.parametrize("changes", [{}, dict(optimizer="rmsprop")])
+def test_rehearsals_of_a_capture_move_doubles(script, monkeypatch, changes):
+    """Three on doubles that learn, then the learner's own; before it nothing of the learner has
+    changed, after it the draws are those of the start."""
+    for name in ("CUDAGraph", "Stream", "stream", "graph", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, NoGraph)
+    these = learner(script, torch.device("cpu"), 200, **changes)
+    start, draws = tensors(script, these), these[3].generator.get_state()
+    calls, update = [], script.update
+
+    def note(*given):
+        unchanged = all(torch.equal(x, start[name]) for name, x in tensors(script, these).items())
+        group = given[2].param_groups[0]["params"]
+        its_own = all(a is b for a, b in zip(group, given[0].parameters(), strict=True))
+        calls.append((given[0] is these[0], unchanged, its_own))
+        before = [x.detach().clone() for x in given[0].parameters()]
+        loss = update(*given)
+        moved = [not torch.equal(a, b) for a, b in zip(given[0].parameters(), before, strict=True)]
+        assert any(moved)
+        return loss
+
+    monkeypatch.setattr(script, "update", note)
+    script.CapturedUpdate(these[:4], these[4])
+    assert calls == [(False, True, True)] * 3 + [(True, True, True)]
+    assert torch.equal(these[3].generator.get_state(), draws)
+
+
 # --- On CUDA --------------------------------------------------------------------------------------
 @gpu
 @pytest.mark.parametrize(

@@ -240,19 +240,20 @@ class RecordGames(gym.Wrapper):
 
     def __init__(self, env: AtariGame, folder: Path):
         super().__init__(env)
-        self.part, self.video = folder / "unfinished.mp4", cv2.VideoWriter()
+        self.part, self.video = folder / "unfinished.mp4", None
 
     def step(self, action):
         obs, reward, over, truncated, info = self.env.step(action)
         if self.env.episode["l"] == 1 and self.env.games & (self.env.games - 1) == 0:
             self.part.parent.mkdir(parents=True, exist_ok=True)
             codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
-            self.video.open(str(self.part), codec, 15, size)
-        if self.video.isOpened():
+            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
+        if self.video:
             self.video.write(cv2.cvtColor(self.env.render(), cv2.COLOR_RGB2BGR))
-        if self.video.isOpened() and (over or truncated):
+        if self.video and (over or truncated):
             self.video.release()
             self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.env.games}.mp4"))
+            self.video = None
         return obs, reward, over, truncated, info
 
 
@@ -689,7 +690,7 @@ def restore(run_dir: Path, about, learner, envs, rng) -> dict:
     was, now = state["machine"], about["machine"]
     if other := [f"{k} {was.get(k)} is now {now[k]}" for k in now if now[k] != was.get(k)]:
         print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
-    return state["progress"]
+    return copy.deepcopy(state["progress"])  # its tensors too lie in the file
 
 
 def train(args: Args) -> SimpleNamespace:

@@ -98,6 +98,17 @@ TOY_ARGS = dict(num_envs=2, buffer_size=200, eval_frequency=150, eval_games=2, e
 
 
 # --- Exactness ------------------------------------------------------------------------------------
+@only("dqn_atari", "dqn_atari_2013")
+def test_a_resumed_run_does_not_hold_on_to_its_checkpoint(script, monkeypatch, tmp_path):
+    """It was read as a memory map, whose blocks on the disk stay used as long as it is there."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    args = tiny_args(script, tmp_path / "run", keep_checkpoint=True, **TOY_ARGS)
+    script.train(args)
+    end = resumed(script, tmp_path / "run")
+    assert end.step == args.total_timesteps and len(end.rb.frames) > 0
+    assert "checkpoint.pt" not in Path("/proc/self/maps").read_text()
+
+
 @pytest.mark.parametrize(
     "step, optimizer",
     [(0, "adam"), (60, "adam"), (150, "adam"), (298, "adam"), (450, "adam"), (298, "rmsprop")],

@@ -248,6 +248,23 @@ def test_the_speeds_with_one_update_per_step_are_quoted():
     assert f"{ours} {other} {ratios}" in text
 
 
+def test_the_pair_of_precisions_on_pong_is_quoted():
+    """Games that ended in the last 60,000 steps of the shorter data."""
+    means = []
+    for name in ("_bf16", "_float32", ""):
+        folder = RESULTS.parent / f"dqn_atari-two_cores{name}" / "PongNoFrameskip-v4"
+        (path,) = folder.glob("seed*/episodes.csv")
+        of_span = [row for row in rows_of(path) if 270_000 < int(row["step"]) <= 330_000]
+        mean = quoted(np.mean([float(row["episodic_return"]) for row in of_span]))
+        means.append((mean, len(of_span)))
+        bf16 = json.loads((path.parent / "args.json").read_text()).get("precision")
+        assert bf16 == {"_bf16": "auto", "_float32": "float32", "": None}[name]
+    (a, games_a), (b, games_b), (c, games_c) = means
+    text = " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    pair = f"bfloat16 (seed 2) {a} in {games_a} games, float32 (seed 1) {b} in {games_b}"
+    assert f"{pair}, and bfloat16 (seed 1, the first version) {c} in {games_c} by then" in text
+
+
 def test_the_score_table_is_of_the_results():
     """What scores.py prints stands between its marks."""
     command = [sys.executable, str(ROOT / "benchmark" / "scores.py")]

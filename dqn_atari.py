@@ -498,7 +498,8 @@ def td_loss(q_network, target_network, batch, args: Args):
         td_target = rewards + args.gamma * q_next * (1.0 - terminations)
     q_values = q_network(obs).gather(1, actions[:, None]).squeeze(1)
     if args.loss == "clipped":
-        return F.huber_loss(q_values, td_target), q_values  # error clipped, loss not [Nature M]
+        # To +-1: the error, not the loss, which is straight beyond and keeps a slope [Nature M].
+        return F.huber_loss(q_values, td_target), q_values
     return 0.5 * F.mse_loss(q_values, td_target), q_values
 
 

@@ -480,7 +480,8 @@ def td_loss(q_network, target_network, batch, args: Args):
     q_values = jnp.take_along_axis(apply(q_network, obs), actions[:, None], axis=1)[:, 0]
     error = q_values - td_target
     if args.loss == "clipped":
-        return optax.losses.huber_loss(error).mean(), q_values  # error clipped, loss not [Nature M]
+        # To +-1: the error, not the loss, which is straight beyond and keeps a slope [Nature M].
+        return optax.losses.huber_loss(error).mean(), q_values
     return 0.5 * jnp.square(error).mean(), q_values
 
 

@@ -301,53 +301,11 @@ def to_device(array: np.ndarray) -> jax.Array:
 
 
 @partial(jax.jit, donate_argnums=0)
-def add(replay: dict, followed: jax.Array, next_obs: jax.Array) -> dict:
-    """What followed the newest observations, (4, num_envs), and the next; in place."""
-    rows, (actions, rewards, terminations, truncations) = len(replay["ages"]), followed
-    row, next_row = replay["newest"] % rows, (replay["newest"] + 1) % rows
-    ended = (terminations + truncations) > 0
-    new = {
-        "actions": replay["actions"].at[row].set(actions.astype(jnp.int32)),
-        "rewards": replay["rewards"].at[row].set(rewards),
-        "terminations": replay["terminations"].at[row].set(terminations),
-        "truncations": replay["truncations"].at[row].set(truncations > terminations),
-        "ages": replay["ages"].at[next_row].set((replay["ages"][row] + 1) * ~ended),
-        "frames": replay["frames"].at[next_row].set(next_obs[:, -1]),
-    }
-    return new | {"newest": replay["newest"] + 1}
-
-
-@partial(jax.jit, donate_argnums=0)
 def put(array: jax.Array, rows, start) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
 
 
-def sample(replay: dict, key: jax.Array, batch_size: int):
-    """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
-    last (batch, 4, 84, 84) uint8, actions int32, else float32. Where terminations is 1,
-    next_obs means nothing.
-
-    The newest complete row is t - 1; row t is a frame without an action, which has overwritten
-    the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
-    transition cut by truncation is followed by another game, so of 32 candidates the first
-    sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
-    """
-    num_rows, num_envs = replay["ages"].shape
-    window = jnp.arange(-3, 2)[None]  # rows of s and s', seen from t
-    oldest = jnp.maximum(replay["newest"] - num_rows + 4, 0)
-    count = jnp.maximum((replay["newest"] - oldest) * num_envs, 1)
-    draws = jax.random.randint(key, (batch_size, 32), 0, count)
-    rows, games = (oldest + draws // num_envs) % num_rows, draws % num_envs
-    sound = (~replay["truncations"][rows, games]).argmax(axis=1, keepdims=True)
-    rows = jnp.take_along_axis(rows, sound, axis=1)
-    games = jnp.take_along_axis(games, sound, axis=1)  # (batch, 1)
-    frames = replay["frames"][(rows + window) % num_rows, games]  # (batch, 5, 84, 84)
-    frames *= (replay["ages"][rows, games] >= -window)[:, :, None, None]  # as in AtariGame
-    index = rows[:, 0], games[:, 0]
-    followed = replay["actions"][index], replay["rewards"][index], replay["terminations"][index]
-    return frames[:, :4], *followed, frames[:, 1:]
-
-
+@jax.tree_util.register_pytree_node_class
 class ReplayBuffer:
     """The last buffer_size frames and what followed, on the learner's device: 7.06 GB for 1 M.
 
@@ -357,7 +315,7 @@ class ReplayBuffer:
 
     def __init__(self, args: Args, obs: jax.Array):
         """obs: the games' first observations, (num_envs, 4, 84, 84) uint8, on the device."""
-        self.rows, (device,) = args.buffer_size // args.num_envs, obs.devices()
+        rows, (device,) = args.buffer_size // args.num_envs, obs.devices()
         needed, free, meminfo = args.buffer_size * 84 * 84, np.inf, Path("/proc/meminfo")
         if device.platform == "gpu":
             stats = device.memory_stats() or dict(bytes_limit=np.inf, bytes_in_use=0)
@@ -367,34 +325,81 @@ class ReplayBuffer:
         what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
         fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
         require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
-        shape = (self.rows, args.num_envs)
-        self.arrays = {
-            "frames": put(jnp.zeros((*shape, 84, 84), jnp.uint8), obs[None, :, -1], 0),
-            "ages": jnp.zeros(shape, jnp.int32),
-            "actions": jnp.zeros(shape, jnp.int32),
-            "rewards": jnp.zeros(shape, jnp.float32),
-            "terminations": jnp.zeros(shape, jnp.float32),
-            "truncations": jnp.zeros(shape, bool),
-            "newest": jnp.zeros((), jnp.int32),  # row t, complete rows since the start
-        }
+        shape = (rows, args.num_envs)
+        self.frames = put(jnp.zeros((*shape, 84, 84), jnp.uint8), obs[None, :, -1], 0)
+        self.ages = jnp.zeros(shape, jnp.int32)
+        self.actions = jnp.zeros(shape, jnp.int32)
+        self.rewards = jnp.zeros(shape)
+        self.terminations = jnp.zeros(shape)
+        self.truncations = jnp.zeros(shape, bool)
+        self.newest = jnp.zeros((), jnp.int32)  # t: rows complete; row t has only its frame and age
+
+    def tree_flatten(self):
+        """For jax.jit: its arrays and their names."""
+        return tuple(vars(self).values()), tuple(vars(self))
+
+    @classmethod
+    def tree_unflatten(cls, names, arrays):
+        rb = object.__new__(cls)
+        vars(rb).update(zip(names, arrays, strict=True))
+        return rb
 
     def add(self, actions, rewards, terminations, truncations, next_obs):
+        """What followed the newest observations, numpy (num_envs,), and the next, on the device."""
         followed = np.stack([actions, rewards, terminations, truncations]).astype(np.float32)
-        self.arrays = add(self.arrays, to_device(followed), next_obs)
+        vars(self).update(vars(self.store(to_device(followed), next_obs)))
 
-    def used(self) -> dict[str, np.ndarray]:
-        """Rows in use, in blocks, so that loading needs little more memory."""
-        rows, block = int(self.arrays["newest"]) + 1, 1 + 20_000 * 4 // self.arrays["ages"].shape[1]
-        arrays = {name: np.asarray(x)[:rows] for name, x in self.arrays.items() if x.ndim}
-        starts = range(0, min(rows, self.rows), block)
+    @partial(jax.jit, donate_argnums=0)
+    def store(self, followed, next_obs):
+        rows, (actions, rewards, terminations, truncations) = len(self.ages), followed
+        row, next_row = self.newest % rows, (self.newest + 1) % rows
+        self.actions = self.actions.at[row].set(actions.astype(jnp.int32))
+        self.rewards = self.rewards.at[row].set(rewards)
+        self.terminations = self.terminations.at[row].set(terminations)
+        self.truncations = self.truncations.at[row].set(truncations > terminations)
+        ages = (self.ages[row] + 1) * (terminations + truncations == 0)
+        self.ages = self.ages.at[next_row].set(ages)
+        self.frames = self.frames.at[next_row].set(next_obs[:, -1])
+        self.newest += 1
+        return self
+
+    def state_dict(self) -> dict:
+        """Rows in use, on the host, in blocks, so that loading needs little more memory."""
+        rows, block = int(self.newest) + 1, 1 + 20_000 * 4 // self.ages.shape[1]
+        arrays = {name: np.asarray(x)[:rows] for name, x in vars(self).items() if x.ndim}
+        starts = range(0, min(rows, len(self.ages)), block)
         return {f"rb.{k}.{i}": x[i : i + block] for k, x in arrays.items() for i in starts}
 
-    def fill(self, arrays, rows: int) -> None:
-        """From `used`; rows: those complete since the start."""
-        self.arrays["newest"] = jnp.array(rows, jnp.int32)
-        for part in (name for name in arrays if name.startswith("rb.")):
+    def load_state_dict(self, state: dict, t: int) -> None:
+        self.newest = jnp.array(t, jnp.int32)
+        for part in (name for name in state if name.startswith("rb.")):
             _, name, start = part.split(".")
-            self.arrays[name] = put(self.arrays[name], arrays[part], int(start))
+            setattr(self, name, put(getattr(self, name), state[part], int(start)))
+
+    def sample(self, key: jax.Array, batch_size: int):
+        """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
+        last (batch, 4, 84, 84) uint8, actions int32, else float32. Where terminations is 1,
+        next_obs means nothing.
+
+        The newest complete row is t - 1; row t is a frame without an action, which has overwritten
+        the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
+        transition cut by truncation is followed by another game, so of 32 candidates the first
+        sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
+        """
+        num_rows, num_envs = self.ages.shape
+        window = jnp.arange(-3, 2)[None]  # rows of s and s', seen from t
+        oldest = jnp.maximum(self.newest - num_rows + 4, 0)
+        count = jnp.maximum((self.newest - oldest) * num_envs, 1)
+        draws = jax.random.randint(key, (batch_size, 32), 0, count)
+        rows, games = (oldest + draws // num_envs) % num_rows, draws % num_envs
+        sound = (~self.truncations[rows, games]).argmax(axis=1, keepdims=True)
+        rows = jnp.take_along_axis(rows, sound, axis=1)
+        games = jnp.take_along_axis(games, sound, axis=1)  # (batch, 1)
+        frames = self.frames[(rows + window) % num_rows, games]  # (batch, 5, 84, 84)
+        frames *= (self.ages[rows, games] >= -window)[:, :, None, None]  # as in AtariGame
+        index = rows[:, 0], games[:, 0]
+        followed = self.actions[index], self.rewards[index], self.terminations[index]
+        return frames[:, :4], *followed, frames[:, 1:]
 
 
 # --- Q-network ------------------------------------------------------------------------------------
@@ -478,19 +483,18 @@ def td_loss(q_network, target_network, batch, args: Args):
     q_next = apply(target_network, next_obs).max(axis=1)  # [Nature A1]; no slope, see `update`
     td_target = rewards + args.gamma * q_next * (1.0 - terminations)
     q_values = jnp.take_along_axis(apply(q_network, obs), actions[:, None], axis=1)[:, 0]
-    error = q_values - td_target
     if args.loss == "clipped":
         # To +-1: the error, not the loss, which is straight beyond and keeps a slope [Nature M].
-        return optax.losses.huber_loss(error).mean(), q_values
-    return 0.5 * jnp.square(error).mean(), q_values
+        return optax.huber_loss(q_values, td_target).mean(), q_values
+    return optax.l2_loss(q_values, td_target).mean(), q_values
 
 
-def update(learner: dict, replay: dict, optimizer, args: Args) -> dict:
+def update(learner: dict, rb: ReplayBuffer, optimizer, args: Args) -> dict:
     """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device. The draws
     follow from the seed and num_updates, so a resumed run repeats them."""
     _, sample_key = jax.random.split(jax.random.key(args.seed))
     batch_key = jax.random.fold_in(sample_key, learner["num_updates"])
-    batch, target_network = sample(replay, batch_key, args.batch_size), learner["target_network"]
+    batch, target_network = rb.sample(batch_key, args.batch_size), learner["target_network"]
     slope = jax.value_and_grad(td_loss, has_aux=True)  # by its first argument alone
     (loss, q_values), grads = slope(learner["q_network"], target_network, batch, args)
     step, moments = optimizer.update(grads, learner["optimizer"])
@@ -499,10 +503,10 @@ def update(learner: dict, replay: dict, optimizer, args: Args) -> dict:
     return learner | {"q_network": q_network, "optimizer": moments} | figures
 
 
-def updates(learner: dict, replay: dict, count: int, optimizer, args: Args) -> dict:
+def updates(learner: dict, rb: ReplayBuffer, count: int, optimizer, args: Args) -> dict:
     """`count` of them in one program, written out: in a loop XLA's convolutions crawl on a CPU."""
     for _ in range(count):
-        learner = update(learner, replay, optimizer, args)
+        learner = update(learner, rb, optimizer, args)
     return learner
 
 
@@ -596,18 +600,17 @@ def save(path: Path, state: dict, arrays: dict) -> None:
         part.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def load(path: Path, key: str):
-    """What `save` wrote: state, which has this key, and arrays. Executes nothing; checksums are
-    compared as an array is read."""
+def load(path: Path, key: str) -> dict:
+    """What `save` wrote, with this key; "arrays" reads them when asked. Executes nothing; compares
+    the checksums of all."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            state = json.loads(str(arrays["state"]))
-            require(key in state, "of another kind")
-            yield state, arrays
-    except (OSError, EOFError, ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
-        if isinstance(error, (ConnectionError, BadInput)):
-            raise
+        with zipfile.ZipFile(path) as archive:
+            require(not archive.testzip(), "damaged")
+        arrays = np.load(path, allow_pickle=False)
+        state = json.loads(str(arrays["state"])) | {"arrays": arrays}
+        require(key in state, "of another kind")
+        return state
+    except Exception as error:
         what = f"{path} is missing, damaged or of another kind ({type(error).__name__})"
         raise BadInput(f"{what}: type the path of a model.npz or of an unfinished run") from error
 
@@ -628,11 +631,14 @@ def filled(tree, arrays):
     return structure.unflatten([jnp.array(array) for array in found])
 
 
-def load_model(path: str, q_network: list, args: Args) -> list:
-    """The weights; refuses those of another game or network."""
-    with load(Path(path), "num_actions") as (model, arrays):
-        require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
-        return filled(q_network, arrays)
+def load_model(path: str, q_network: list, args: Args) -> None:
+    """Weights into q_network; refuses those of another game or network."""
+    model = load(Path(path), "num_actions")
+    require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
+    try:
+        q_network[:] = filled(q_network, model["arrays"])
+    except (LookupError, ValueError) as error:
+        raise BadInput(f"{path} is of another network: type the path of a model.npz") from error
 
 
 def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng) -> None:
@@ -643,7 +649,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng) -> N
     state = about | {"progress": progress}
     state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
     try:
-        save(path, state, named(learner) | rb.used())
+        save(path, state, named(learner) | rb.state_dict())
         size, seconds = path.stat().st_size / 1e9, time.time() - start_time
         tqdm.write(f"step {step}: checkpoint of {size:.2f} GB in {seconds:.1f} s")
     except (OSError, RuntimeError) as error:
@@ -651,9 +657,10 @@ def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng) -> N
         tqdm.write(f"step {step}: NO checkpoint, the one before stays: {free}, {error}")
 
 
-def restore(run_dir: Path, about, learner, rb, envs, rng) -> tuple[dict, dict]:
-    """The other half: progress and learner. Of the arguments only a few may have changed."""
-    with load(run_dir / "checkpoint.npz", "progress") as (state, arrays):
+def restore(run_dir: Path, about, learner, rb, envs, rng) -> dict:
+    """The other half: its progress. Of the arguments only a few may have changed."""
+    state = load(run_dir / "checkpoint.npz", "progress")
+    try:
         require(state["script"] == about["script"], "it is of another script")
         for name, was in state["args"].items():
             free = name in ("total_timesteps", "checkpoint_frequency", "keep_checkpoint", "resume")
@@ -661,14 +668,16 @@ def restore(run_dir: Path, about, learner, rb, envs, rng) -> tuple[dict, dict]:
             require(same or free, f"the run has {flag} {was}: leave {flag} out")
         step, total = state["progress"]["step"], about["args"]["total_timesteps"]
         require(step <= total, f"{step} steps are done: type --total-timesteps {step} or more")
-        learner = filled(learner, arrays)
-        rb.fill(arrays, step // about["args"]["num_envs"])
+        learner.update(filled(learner, state["arrays"]))
+        rb.load_state_dict(state["arrays"], step // about["args"]["num_envs"])
         rng.bit_generator.state = state["rng"]
-    envs.set_attr("state", state["games"])
+        envs.set_attr("state", state["games"])
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise BadInput(f"cannot resume from {run_dir}: {error}") from error
     was, now = state["machine"], about["machine"]
     if other := [f"{k} {was.get(k)} is now {now[k]}" for k in now if now[k] != was.get(k)]:
         print(f"it goes on, but not bit for bit: {', '.join(other)}", flush=True)
-    return state["progress"], learner
+    return state["progress"]
 
 
 def train(args: Args) -> SimpleNamespace:
@@ -691,14 +700,14 @@ def train(args: Args) -> SimpleNamespace:
         jax.config.update("jax_default_matmul_precision", args.precision)
         q_network = make_network(args.seed, num_actions)
         if args.init_from and not args.resume:
-            q_network = load_model(args.init_from, q_network, args)
+            load_model(args.init_from, q_network, args)
         optimizer, zero = make_optimizer(args), jnp.zeros(())
         learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
         learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
         learner |= dict(loss=zero, q_values=jnp.copy(zero))  # no array may be donated twice
         obs = to_device(envs.reset(seed=args.seed)[0])
         rb = ReplayBuffer(args, obs)
-        size = rb.arrays["frames"].nbytes / 1e9
+        size = rb.frames.nbytes / 1e9
         needed = 2 * size if args.checkpoint_frequency and not args.resume else 0
         parent = next(path for path in run_dir.absolute().parents if path.exists())
         disk = shutil.disk_usage(parent).free / 1e9
@@ -713,7 +722,7 @@ def train(args: Args) -> SimpleNamespace:
         about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
         progress = dict(step=0, num_updates=0, num_syncs=0, returns=[])
         if args.resume:
-            progress, learner = restore(run_dir, about, learner, rb, envs, rng)
+            progress = restore(run_dir, about, learner, rb, envs, rng)
             obs = to_device(np.stack(envs.get_attr("obs")))
         step, returns = progress["step"], progress["returns"]
         learn = partial(updates, optimizer=optimizer, args=args)
@@ -759,7 +768,7 @@ def train(args: Args) -> SimpleNamespace:
             start = max(step, args.learning_starts)
             due = max(step + n - start, 0)
             if count := crossings(start, due, args.train_frequency):
-                learner = learn(learner, rb.arrays, count)
+                learner = learn(learner, rb, count)
                 progress["num_updates"] += count
             if crossings(start, due, args.target_network_frequency):
                 learner["target_network"] = jax.tree.map(jnp.copy, learner["q_network"])
@@ -802,7 +811,7 @@ def play(args: Args) -> dict[str, float]:
     jax.config.update("jax_default_matmul_precision", args.precision)
     with contextlib.closing(make_env(args, False, videos)) as env:
         q_network = make_network(0, int(env.action_space.n))
-        q_network = load_model(args.evaluate, q_network, args)
+        load_model(args.evaluate, q_network, args)
         figures = evaluate(q_network, env, args, args.seed)
     print(", ".join(f"{name} {value:g}" for name, value in figures.items()))
     return figures
@@ -813,9 +822,8 @@ if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
         if args.resume:
-            with load(Path(args.resume, "checkpoint.npz"), "progress") as (state, _):
-                saved = state["args"] | {"resume": args.resume}
-            args = tyro.cli(Args, default=Args(**saved))
+            saved = load(Path(args.resume, "checkpoint.npz"), "progress")["args"]
+            args = tyro.cli(Args, default=Args(**saved | {"resume": args.resume}))
         if args.evaluate:
             play(args)
         elif signals := train(args).stop:

@@ -44,8 +44,7 @@ class Agent:
         sys.path.append(str(path.absolute().parent))  # a changed script lies beside its model
         if self.jax:
             self.script = importlib.import_module("dqn_atari_jax")
-            with self.script.load(path, "num_actions") as (about, _):
-                self.about = dict(about)
+            self.about = self.script.load(path, "num_actions")
         else:
             import torch
 
@@ -54,7 +53,7 @@ class Agent:
         self.args = self.script.Args(env_id=self.about["env_id"], device="cpu")
         if self.jax:
             self.network = self.script.make_network(0, self.about["num_actions"])
-            self.network = self.script.load_model(str(path), self.network, self.args)
+            self.script.load_model(str(path), self.network, self.args)
             self.to_device = self.script.to_device
         else:
             weights = self.about["weights"]

@@ -28,7 +28,8 @@ LIBRARIES = {
 every = only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 # The aim of 600 lines is missed: without what keeps a run (checkpoints, logs that are cut, models,
 # signals, locks, checks of disk and memory; about 250 lines) it would be nearly met.
-MAX_LINES, MAX_TRAIN, MAX_LOOP, MAX_CHANGED = 846, 150, 50, 110
+MAX_LINES, MAX_TRAIN, MAX_LOOP = 846, 150, 50
+MAX_CHANGED = {"dqn_atari_2013.py": 110, "dqn_atari_jax.py": 462}
 
 
 @pytest.fixture
@@ -134,14 +135,13 @@ def test_script_metadata_lists_what_pyproject_lists(source):
 
 # --- The history of DQN ---------------------------------------------------------------------------
 @only("dqn_atari")
-def test_the_diff_of_2013_and_2015_is_short(script):
+@pytest.mark.parametrize("other", MAX_CHANGED)
+def test_the_diff_to_the_other_scripts_is_short(script, other):
     """As `diff | grep -c '^[<>]'` counts: a line that is replaced counts twice."""
-    texts = [
-        (ROOT / name).read_text().split("\n") for name in ("dqn_atari_2013.py", "dqn_atari.py")
-    ]
+    texts = [(ROOT / name).read_text().split("\n") for name in (other, "dqn_atari.py")]
     operations = difflib.SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
     changed = [b - a + d - c for kind, a, b, c, d in operations if kind != "equal"]
-    assert sum(changed) <= MAX_CHANGED
+    assert sum(changed) <= MAX_CHANGED[other]
 
 
 SAME = """BadInput require check_args make_env make_envs close_envs to_device ReplayBuffer RMSProp

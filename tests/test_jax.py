@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -79,21 +80,23 @@ def test_values_of_the_same_weights_are_the_same(script):
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize("loss", ["squared", "clipped"])
-def test_ten_updates_are_the_same(script, monkeypatch, optimizer, loss):
+def test_ten_updates_are_the_same(script, optimizer, loss):
     """Loss, weights and target: to 1e-4 after one update, to 1e-3 after ten; a copy after five."""
     settings = dict(optimizer=optimizer, loss=loss, learning_rate=1e-4)
     args, torch_args = script.Args(**settings), dqn_atari.Args(**settings)
     torch.manual_seed(0)
     q_network, target_network = dqn_atari.QNetwork(4), dqn_atari.QNetwork(4)
     torch_optimizer = dqn_atari.make_optimizer(q_network, torch_args)
-    ours, our_optimizer = as_jax(q_network), script.make_optimizer(args)
-    learner = dict(q_network=ours, target_network=as_jax(target_network))
-    learner |= dict(optimizer=our_optimizer.init(ours), num_updates=jnp.array(0))
+    weights, our_optimizer = as_jax(q_network), script.make_optimizer(args)
+    learner = dict(q_network=weights, target_network=as_jax(target_network))
+    learner |= dict(optimizer=our_optimizer.init(weights), num_updates=jnp.array(0))
     for i, batch in enumerate(batches(10)):
-        monkeypatch.setattr(script, "sample", lambda *_, b=batch: tuple(map(jnp.array, b)))
-        rb = type("Replay", (), {"sample": lambda self, b=batch: tuple(map(torch.tensor, b))})()
-        learner = script.update(learner, {}, our_optimizer, args)
-        learners = q_network, target_network, torch_optimizer, rb
+        ours, theirs = (
+            SimpleNamespace(sample=lambda *_, to=to, b=batch: tuple(map(to, b)))
+            for to in (jnp.array, torch.tensor)
+        )
+        learner = script.update(learner, ours, our_optimizer, args)
+        learners = q_network, target_network, torch_optimizer, theirs
         torch_loss, torch_q = dqn_atari.update(*learners, torch_args)
         relative = 1e-4 if i == 0 else 1e-3
         assert float(learner["loss"]) == pytest.approx(torch_loss.item(), rel=relative)
@@ -157,14 +160,14 @@ def test_both_loops_play_and_store_the_same(script, monkeypatch, tmp_path):
     ours, theirs = ends
     assert ours.returns == theirs.returns and len(ours.returns) > 60
     assert rows(ours.run_dir, "episodes.csv") == rows(theirs.run_dir, "episodes.csv")
-    state, newest = theirs.rb.state_dict(), int(ours.rb.arrays["newest"])
+    state, newest = theirs.rb.state_dict(), int(ours.rb.newest)
     assert newest == state["t"] == 300 > theirs.rb.rows
     for name, array in state["rows"].items():
         if name in ("frames", "ages"):
-            assert np.array_equal(ours.rb.arrays[name], array), name
+            assert np.array_equal(getattr(ours.rb, name), array), name
         else:  # the newest row has nothing else yet
             complete = np.arange(theirs.rb.rows) != newest % theirs.rb.rows
-            assert np.array_equal(ours.rb.arrays[name][complete], array[complete]), name
+            assert np.array_equal(getattr(ours.rb, name)[complete], array[complete]), name
 
 
 def test_arguments_are_the_same_but_for_those_listed(script):
@@ -202,7 +205,7 @@ def test_samples_are_those_of_the_torch_buffer(script):
         ours.add(*followed, jnp.array(frames))
         theirs.add(*followed, torch.tensor(frames))
     for name in ("frames", "ages", "actions", "rewards", "terminations", "truncations"):
-        assert np.array_equal(ours.arrays[name], getattr(theirs, name).numpy()), name
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name).numpy()), name
 
     def drawn(buffer_sample, calls):
         found = {}
@@ -214,9 +217,9 @@ def test_samples_are_those_of_the_torch_buffer(script):
                 found[key] = found.get(key, 0) + 1
         return found
 
-    sample = jax.jit(script.sample, static_argnums=2)
+    sample = jax.jit(script.ReplayBuffer.sample, static_argnums=2)
     key = jax.random.key(0)
-    our_draws = drawn(lambda i: sample(ours.arrays, jax.random.fold_in(key, i), 32), 200)
+    our_draws = drawn(lambda i: sample(ours, jax.random.fold_in(key, i), 32), 200)
     their_draws = drawn(lambda i: theirs.sample(), 200)
     assert set(our_draws) == set(their_draws) and len(our_draws) > 90
     assert stats.chisquare(list(our_draws.values())).pvalue > 1e-4
@@ -295,9 +298,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(script, monkeypatch, tmp_pa
     for damaged in flipped + [whole[: len(whole) * tenths // 10] for tenths in range(10)]:
         path.write_bytes(damaged)
         with pytest.raises(script.BadInput, match="checkpoint.npz is missing, damaged") as refusal:
-            with script.load(path, "progress") as (_, arrays):
-                for name in arrays.files:
-                    arrays[name]
+            script.load(path, "progress")
         refused += "\n" not in str(refusal.value)
     assert refused == len(starts) + 10 > 20
     path.write_bytes(whole)
@@ -339,6 +340,8 @@ def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
         assert np.array_equal(a, b)
     with pytest.raises(script.BadInput, match="type --env-id BreakoutNoFrameskip-v4"):
         script.load_model(model, started, script.Args(env_id="PongNoFrameskip-v4"))
+    with pytest.raises(script.BadInput, match="is of another network"):
+        script.load_model(model, script.make_network(1, 6), end.args)
     figures = script.play(script.Args(evaluate=model, eval_games=3, device="cpu"))
     assert figures["games"] == 3 and figures["mean"] == 7.0
 

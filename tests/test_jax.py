@@ -37,6 +37,14 @@ def strict():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(tmp_path_factory):
+    """The same program in another run is read from here; compiling takes half of a toy run."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 # --- The same numbers as in torch -----------------------------------------------------------------
 def as_jax(network):
     """torch's weights in the layout of the JAX script."""

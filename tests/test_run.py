@@ -261,16 +261,19 @@ def wait_until(condition, seconds):
 
 
 @pytest.mark.slurm
-def test_a_job_array_with_a_time_limit_and_a_failure(slurm, tmp_path):
-    """4 runs; one is too long for its time limit, is requeued and ends; one fails."""
+def test_a_job_array_with_a_time_limit_a_failure_and_a_cancellation(slurm, tmp_path):
+    """5 runs; one is too long for its time limit, is requeued and ends; one fails; one is
+    cancelled and keeps a checkpoint."""
     setting = setting_of(tmp_path / "test.sh", "--num-envs 2 --train-frequency 40")
     text = setting.read_text().splitlines()
     longer = "--total-timesteps 40000 --eval-frequency 10000 --checkpoint-frequency 10000"
     longer = f'test "$SLURM_ARRAY_TASK_ID" = 1 && EXTRA_FLAGS+=" {longer}"'
     text.insert(2, longer)
+    endless = " --total-timesteps 4000000 --checkpoint-frequency 2000000"
+    text.insert(3, f'test "$SLURM_ARRAY_TASK_ID" = 5 && EXTRA_FLAGS+="{endless}"')
     setting.write_text("\n".join(text))
-    games = ["--games", "Pong", "Breakout", "Qbert", "NoSuchGame", "--seeds", "1"]
-    command = ["sbatch", "--parsable", "--array=1-4", "--signal=B:USR1@50", "--time=2"]
+    games = ["--games", "Pong", "Breakout", "Qbert", "NoSuchGame", "Freeway", "--seeds", "1"]
+    command = ["sbatch", "--parsable", "--array=1-5", "--signal=B:USR1@50", "--time=2"]
     command += [f"--output={tmp_path}/%a.out", str(ROOT / "benchmark" / "job.slurm"), str(setting)]
     command += [*games, "--workers", "4", "--runs", str(tmp_path / "runs")]
     env = environment(SHORT + OWN["dqn_atari.py"])
@@ -280,15 +283,20 @@ def test_a_job_array_with_a_time_limit_and_a_failure(slurm, tmp_path):
     first = f"{job}_1"
     wait_until(lambda: "RUNNING" in out("scontrol", "show", "job", first), 60)
     out("scontrol", "update", f"JobId={first}", "TimeLimit=1")
+    wait_until(lambda: list((tmp_path / "runs").glob("*/Freeway*/seed1/checkpoint.pt")), 120)
+    out("scancel", f"{job}_5")
     wait_until(lambda: "Restarts=1" in out("scontrol", "show", "job", first), 120)
     out("scontrol", "update", f"JobId={first}", "StartTime=now", "TimeLimit=10")
     wait_until(lambda: not out("squeue", "--noheader"), 240)
-    outputs = [(tmp_path / f"{task}.out").read_text() for task in (1, 2, 3, 4)]
+    outputs = [(tmp_path / f"{task}.out").read_text() for task in range(1, 6)]
     assert "seed1: interrupted" in outputs[0] and outputs[0].endswith("seed1: finished\n")
     assert outputs[1].endswith("seed1: finished\n") and outputs[2].endswith("seed1: finished\n")
-    assert "failed with exit code 2" in outputs[3]
+    assert "failed with exit code 2" in outputs[3] and "seed1: interrupted" in outputs[4]
     states = out("scontrol", "show", "job", job)
     assert states.count("JobState=COMPLETED") == 3 and states.count("JobState=FAILED") == 1
+    assert states.count("JobState=CANCELLED") == 1
+    (cancelled,) = (tmp_path / "runs").glob("*/Freeway*/seed1/checkpoint.pt")
+    assert torch.load(cancelled, weights_only=True)["progress"]["step"] > 0  # not its first
     models = sorted((tmp_path / "runs").glob("*/*/seed1/model.pt"))
     steps = [torch.load(path, weights_only=True)["step"] for path in models]
     assert steps == [1_200, 40_000, 1_200]

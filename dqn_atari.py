@@ -22,7 +22,7 @@ Deviations from the paper by default, and the flag that restores it:
     Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
     squared error                  --loss clipped
     80,000 steps before learning   --learning-starts 50000
-    exploration falls to 0.01      --end-e 0.1
+    exploration falls to 0.01      --end-e 0.1 (once learning starts, as released)
     target copy every 1,000 steps  --target-network-frequency 10000 (released), 40000 (printed)
     10 M agent steps               --total-timesteps 50000000
 

@@ -5,7 +5,7 @@
 One JSON line per size: networks, Adam's moments and a full replay by the script's own save (to the
 disk, fsync included) and load (checksums, then every byte of the replay copied into a buffer). The
 games, a few kB each, are left out. `disk_s` is the time of as many plain bytes, fsync included, in
-the same round: training stops for as long as the disk needs, and no longer.
+the same round: with a full replay training stops for little longer than the disk needs.
 """
 
 import json

@@ -5,7 +5,8 @@
 # Differs: it resets the game when a life is lost, so it never trains on the others; here the game
 # goes on. Adam, a Huber loss and gradients cut at 10 there, RMSProp and the squared error here. It keeps
 # rows 17 to 100 of the small screen, here 18 to 101; it shrinks without averaging.
-# Cost on two cores, by arithmetic from the rates in README.md: 10 M steps at 75 a second: 37 hours a run (roughly).
+# Cost on two cores, by arithmetic from the rates in README.md: 10 M steps at 66 a second, which is
+# in bfloat16 with 8 games: 42 hours a run or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting revisiting_2013 --script dqn_atari_2013.py --games ALE/Breakout-v5 "$@" -- \

@@ -9,7 +9,8 @@ own, and prints one JSON line per setting. Of `steps` agent steps those of the f
 (random play, first updates, capture, fall of epsilon to its end) and do not count; the device is
 waited for on both sides of the rest.
 The split is the learner's wall-clock time per agent step: acting (one forward pass), learning
-(updates), waiting (for games that are not done), storing (copy to the device, replay), other.
+(updates), sending (actions to the games), waiting (for games that are not done), storing (copy to
+the device, replay), other.
 `emulating_ms` is the processor time of all games per agent step. On CUDA the parts are measured in
 a second run that waits for the device after each of them; the rate is of a run that does not.
 

@@ -137,7 +137,7 @@ def test_script_metadata_lists_what_pyproject_lists(source):
 @only("dqn_atari")
 @pytest.mark.parametrize("other", MAX_CHANGED)
 def test_the_diff_to_the_other_scripts_is_short(script, other):
-    """As `diff | grep -c '^[<>]'` counts: a line that is replaced counts twice."""
+    """A line that is replaced counts twice, as in `diff | grep -c '^[<>]'` (of JAX 468)."""
     texts = [(ROOT / name).read_text().split("\n") for name in (other, "dqn_atari.py")]
     operations = difflib.SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
     changed = [b - a + d - c for kind, a, b, c, d in operations if kind != "equal"]

@@ -624,8 +624,7 @@ def save(path: Path, state: dict) -> None:
 
 
 def load(path: Path, key: str) -> dict:
-    """What `save` wrote, with this key. Executes nothing; compares the checksums, which torch.load
-    ignores."""
+    """What `save` wrote, with this key. Executes nothing; compares checksums, as torch does not."""
     try:
         with zipfile.ZipFile(path) as archive:
             require(not archive.testzip(), "damaged")
@@ -762,6 +761,7 @@ def train(args: Args) -> SimpleNamespace:
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 progress |= dict(step=step, log=log.position())
                 save_checkpoint(run_dir, about, progress, learner, envs, rng)
+                stopped = bool(stop)  # a signal that came meanwhile needs no other checkpoint
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
             if stopped or last:
@@ -826,8 +826,9 @@ if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
         if args.resume:
-            saved = load(Path(args.resume, "checkpoint.pt"), "progress")["args"]
-            args = tyro.cli(Args, default=Args(**saved | {"resume": args.resume}))
+            was = load(Path(args.resume, "checkpoint.pt"), "args")["args"]
+            require(not was.keys() - vars(args), f"another version: run the copy in {args.resume}")
+            args = tyro.cli(Args, default=Args(**was | {"resume": args.resume}))
         if args.evaluate:
             play(args)
         elif signals := train(args).stop:

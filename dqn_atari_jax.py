@@ -296,12 +296,13 @@ def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=Non
 
 # --- Replay buffer --------------------------------------------------------------------------------
 def to_device(array: np.ndarray) -> jax.Array:
-    """Of a copy: the games' memory changes, and jnp.array alone may read it later (JAX 0.10)."""
+    """A copy made at once: the games' memory changes, and jnp.array may read it later."""
     return jax.device_put(np.array(array))
 
 
 @partial(jax.jit, donate_argnums=0)
 def put(array: jax.Array, rows, start) -> jax.Array:
+    """`rows` from row `start` on, in place: `array` is donated."""
     return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
 
 
@@ -335,7 +336,7 @@ class ReplayBuffer:
         self.newest = jnp.zeros((), jnp.int32)  # t: rows complete; row t has only its frame and age
 
     def tree_flatten(self):
-        """For jax.jit: its arrays and their names."""
+        """How jax.jit takes it apart and puts it together: all attributes must be arrays."""
         return tuple(vars(self).values()), tuple(vars(self))
 
     @classmethod
@@ -351,6 +352,7 @@ class ReplayBuffer:
 
     @partial(jax.jit, donate_argnums=0)
     def store(self, followed, next_obs):
+        """The program of `add`, which must take over what it returns: self's arrays are donated."""
         rows, (actions, rewards, terminations, truncations) = len(self.ages), followed
         row, next_row = self.newest % rows, (self.newest + 1) % rows
         self.actions = self.actions.at[row].set(actions.astype(jnp.int32))
@@ -364,13 +366,15 @@ class ReplayBuffer:
         return self
 
     def state_dict(self) -> dict:
-        """Rows in use, on the host, in blocks, so that loading needs little more memory."""
+        """Rows in use, in blocks, so that loading needs little more memory. Where the host is the
+        device these are views; while one lives, `add` copies the whole replay."""
         rows, block = int(self.newest) + 1, 1 + 20_000 * 4 // self.ages.shape[1]
         arrays = {name: np.asarray(x)[:rows] for name, x in vars(self).items() if x.ndim}
         starts = range(0, min(rows, len(self.ages)), block)
         return {f"rb.{k}.{i}": x[i : i + block] for k, x in arrays.items() for i in starts}
 
     def load_state_dict(self, state: dict, t: int) -> None:
+        """t: rows complete, which follows from the step."""
         self.newest = jnp.array(t, jnp.int32)
         for part in (name for name in state if name.startswith("rb.")):
             _, name, start = part.split(".")
@@ -601,8 +605,8 @@ def save(path: Path, state: dict, arrays: dict) -> None:
 
 
 def load(path: Path, key: str) -> dict:
-    """What `save` wrote, with this key; "arrays" reads them when asked. Executes nothing; compares
-    the checksums of all."""
+    """What `save` wrote, with this key; "arrays" is the open file, which reads an array when it is
+    indexed. Executes nothing; compares the checksums first."""
     try:
         with zipfile.ZipFile(path) as archive:
             require(not archive.testzip(), "damaged")
@@ -617,8 +621,7 @@ def load(path: Path, key: str) -> dict:
 
 def named(tree) -> dict[str, np.ndarray]:
     """Its arrays by path, for a file; without a copy where the device is the host."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+    return {jax.tree_util.keystr(k): np.asarray(x) for k, x in jax.tree.leaves_with_path(tree)}
 
 
 def filled(tree, arrays):
@@ -633,7 +636,7 @@ def filled(tree, arrays):
 
 def load_model(path: str, q_network: list, args: Args) -> None:
     """Weights into q_network; refuses those of another game or network."""
-    model = load(Path(path), "num_actions")
+    model = load(Path(path), "env_id")
     require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
     try:
         q_network[:] = filled(q_network, model["arrays"])
@@ -701,10 +704,11 @@ def train(args: Args) -> SimpleNamespace:
         q_network = make_network(args.seed, num_actions)
         if args.init_from and not args.resume:
             load_model(args.init_from, q_network, args)
-        optimizer, zero = make_optimizer(args), jnp.zeros(())
+        optimizer = make_optimizer(args)
         learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
         learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
-        learner |= dict(loss=zero, q_values=jnp.copy(zero))  # no array may be donated twice
+        learner |= dict(loss=jnp.zeros(()), q_values=jnp.zeros(()))
+        del q_network  # its arrays will be donated
         obs = to_device(envs.reset(seed=args.seed)[0])
         rb = ReplayBuffer(args, obs)
         size = rb.frames.nbytes / 1e9
@@ -754,6 +758,7 @@ def train(args: Args) -> SimpleNamespace:
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 progress |= dict(step=step, log=log.position())
                 save_checkpoint(run_dir, about, progress, learner, rb, envs, rng)
+                stopped = bool(stop)  # a signal that came meanwhile needs no other checkpoint
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
             if stopped or last:
@@ -822,8 +827,9 @@ if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
         if args.resume:
-            saved = load(Path(args.resume, "checkpoint.npz"), "progress")["args"]
-            args = tyro.cli(Args, default=Args(**saved | {"resume": args.resume}))
+            was = load(Path(args.resume, "checkpoint.npz"), "args")["args"]
+            require(not was.keys() - vars(args), f"another version: run the copy in {args.resume}")
+            args = tyro.cli(Args, default=Args(**was | {"resume": args.resume}))
         if args.evaluate:
             play(args)
         elif signals := train(args).stop:

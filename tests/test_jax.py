@@ -233,6 +233,24 @@ def test_samples_are_those_of_the_torch_buffer(script):
     assert stats.chisquare(list(our_draws.values())).pvalue > 1e-4
 
 
+def test_rows_are_stored_in_place_unless_a_checkpoint_looks_on(script):
+    """A replay of 7 GB must not be copied, which it is while a view of it lives."""
+    obs = jnp.zeros((2, 4, 84, 84), jnp.uint8)
+    rb = script.ReplayBuffer(script.Args(buffer_size=200, num_envs=2), obs)
+    followed = np.zeros(2, int), np.ones(2), np.zeros(2, bool), np.zeros(2, bool)
+
+    def place():
+        rb.add(*followed, obs)
+        return rb.frames.unsafe_buffer_pointer()
+
+    first = place()
+    assert place() == first
+    views = rb.state_dict()
+    assert place() != first
+    del views
+    assert place() == place()
+
+
 # --- Runs -----------------------------------------------------------------------------------------
 def rows(run_dir, name):
     with open(Path(run_dir, name)) as file:

@@ -241,6 +241,26 @@ def test_an_evaluation_under_way_is_given_up_and_repeated(script, monkeypatch, t
     assert_equal_runs(whole.run_dir, half.run_dir)
 
 
+def test_a_signal_while_a_checkpoint_is_written_needs_no_other(
+    script, monkeypatch, tmp_path, whole
+):
+    """The run ends with that one; the evaluation of its step is repeated when it goes on."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    steps, original = [], script.save_checkpoint
+
+    def save(run_dir, about, progress, *rest):
+        steps.append(progress["step"])
+        if steps[-1] == 300:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(run_dir, about, progress, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "save_checkpoint", save)
+        args = tiny_args(script, tmp_path / "run", checkpoint_frequency=300, **TOY_ARGS)
+        assert script.train(args).step == 300 and steps == [0, 300]
+    assert_equal_runs(whole.run_dir, resumed(script, tmp_path / "run").run_dir)
+
+
 def test_what_was_written_after_the_checkpoint_is_written_again_once(
     script, monkeypatch, tmp_path, whole
 ):
@@ -373,6 +393,18 @@ def test_another_flag_or_a_shorter_run_is_refused(script, stopped):
     assert resumed(script, stopped).step == 600
     with pytest.raises(script.BadInput, match="checkpoint.pt is missing, .*File"):
         resumed(script, stopped)
+
+
+@only("dqn_atari", "dqn_atari_2013")
+def test_a_checkpoint_with_a_flag_that_is_unknown_here_is_refused(script, stopped):
+    """By the command line, in one line that names the script to run instead."""
+    path = stopped / "checkpoint.pt"
+    state = script.load(path, "progress")
+    script.save(path, state | {"args": state["args"] | {"flag_of_tomorrow": 1}})
+    command = [sys.executable, script.__file__, "--resume", str(stopped)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1), answer.stderr
+    assert f"another version: run the copy in {stopped}" in answer.stderr
 
 
 def test_another_version_goes_on_and_says_so(script, stopped, monkeypatch, capfd):

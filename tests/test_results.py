@@ -103,6 +103,29 @@ def test_the_speeds_are_quoted():
     assert f"{jax:.0f} steps/s, {jax / cleanrl:.2f} times CleanRL's `dqn_atari_jax.py`" in readme
     assert f"and {jax / torch_:.2f} times `dqn_atari.py --precision float32`" in readme
     assert f"{jax / torch_:.2f} and {jax / cleanrl:.2f} times." in more
+    lines = [line for line in lines_of("speed_jax_versions_two_cores.jsonl") if "command" in line]
+    new, middle, old, torch_, cleanrl = (line["steps_per_second"] for line in lines)
+    assert f"`dqn_atari_jax.py` {new:.0f}, {middle:.0f} and {old:.0f}, `dqn_atari.py`" in more
+    assert f"float32 {torch_:.0f} (92 and 152 in" in more and lines[3]["all"] == [92.5, 151.7]
+    ratios = f"{new / old:.2f} times the rate with 0.10.2 and {new / cleanrl:.2f} times CleanRL's."
+    assert f"with JAX 0.12.0.1 {cleanrl:.0f}: {ratios}" in more
+    readme = " ".join(readme.split())
+    ratios = f"{new / old:.2f} times its rate with 0.10 and {new / cleanrl:.2f} times CleanRL's"
+    assert f"{new:.0f} steps/s in another comparison, {ratios} with the same JAX" in readme
+
+
+def test_an_update_in_jax_is_quoted():
+    """Written out and in a loop, of each version."""
+    lines = lines_of("parts_jax_two_cores.jsonl")
+    loop, out = (
+        [line["ms"] for line in lines if line["updates"] == k] for k in ("loop", "written out")
+    )
+    versions = [line["jax"] for line in lines[::2]]
+    (a, b, c), (x, y, z), (old, middle, new) = loop, out, versions
+    more = (ROOT / "benchmark" / "README.md").read_text()
+    text = f"{a}, {b} and {c} ms an update instead of {x}, {y} and {z} written out"
+    assert f"{text}, with JAX {old}, {middle} and {new}" in more
+    assert f"{z} ms instead of {x} (last section)" in more
 
 
 def test_the_speeds_by_number_of_games_are_quoted():

@@ -18,7 +18,6 @@ the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 
 Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1
-    bfloat16 where AVX512 has it   --precision float32
     Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
     squared error                  --loss clipped
     80,000 steps before learning   --learning-starts 50000
@@ -82,7 +81,7 @@ class Args:
     exp_name: str = Path(__file__).stem  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
-    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # bf16 if AVX512 has it
+    precision: Literal["float32", "tf32", "bf16", "auto"] = "float32"  # auto: bf16 if AVX512 has it
     torch_deterministic: bool = True  # cuDNN's deterministic kernels: equal seeds, equal weights
     log_frequency: int = 1_000  # agent steps between points of the curves
     checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
@@ -415,7 +414,8 @@ class QNetwork(nn.Module):
         """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
         x = obs.contiguous(memory_format=torch.channels_last) / 255.0
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.network(x).float()
+            x = self.network[:-1](x)
+        return self.network[-1](x.float())  # values in bfloat16 would often tie
 
 
 # --- Learning -------------------------------------------------------------------------------------

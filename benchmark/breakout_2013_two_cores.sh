@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting two_cores --script dqn_atari_2013.py --games Breakout --seeds 1 "$@" -- \
     --total-timesteps 1000000 --learning-starts 10000 --exploration-steps 150000 --checkpoint-frequency 100000 \
-    --keep-checkpoint
+    --keep-checkpoint --precision auto

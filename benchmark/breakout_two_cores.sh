@@ -4,4 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting two_cores --script dqn_atari.py --games Breakout --seeds 1 "$@" -- \
-    --total-timesteps 240000 --learning-starts 10000 --exploration-steps 100000 --buffer-size 200000
+    --total-timesteps 240000 --learning-starts 10000 --exploration-steps 100000 --buffer-size 200000 \
+    --precision auto

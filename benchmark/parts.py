@@ -34,7 +34,8 @@ class Contiguous(dqn_atari.QNetwork):
 
     def forward(self, obs):
         with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.network(obs.float() / 255.0).float()
+            x = self.network[:-1](obs.float() / 255.0)
+        return self.network[-1](x.float())
 
 
 @dataclass

@@ -40,6 +40,15 @@ def test_an_update_in_jax_is_timed_written_out_and_in_a_loop():
     assert all(line["num_updates"] == 4 and 0.1 < line["ms"] < 60_000 for line in lines)
 
 
+def test_bfloat16_says_how_often_it_chooses_otherwise():
+    """With the last layer in float32 hardly, and no ties; without in a tenth of the states."""
+    model = "benchmark/models/dqn_atari_2013-BreakoutNoFrameskip-v4.pt"
+    (line,) = lines_of("benchmark/bfloat16.py", model, "--steps", 60)
+    assert (line["model"], line["steps"]) == (Path(model).name, 60)
+    assert line["last_float32"]["ties"] == 0 and line["last_float32"]["differs"] < 0.05
+    assert 0.05 < line["last_bfloat16"]["ties"] < 0.5
+
+
 def test_counted_says_how_often_the_optimizer_stepped(tmp_path):
     """An update every 4 of 300 steps."""
     flags = "--device cpu --num-envs 4 --learning-starts 100 --buffer-size 1000 --batch-size 4"

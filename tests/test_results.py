@@ -101,7 +101,7 @@ def test_the_speeds_are_quoted():
     lines = [line for line in lines_of("speed_jax_two_cores_greedy.jsonl") if "command" in line]
     jax, torch_, cleanrl = (line["steps_per_second"] for line in lines)
     assert f"{jax:.0f} steps/s, {jax / cleanrl:.2f} times CleanRL's `dqn_atari_jax.py`" in readme
-    assert f"and {jax / torch_:.2f} times `dqn_atari.py --precision float32`" in readme
+    assert f"and {jax / torch_:.2f} times `dqn_atari.py`" in readme
     assert f"{jax / torch_:.2f} and {jax / cleanrl:.2f} times." in more
     lines = [line for line in lines_of("speed_jax_versions_two_cores.jsonl") if "command" in line]
     new, middle, old, torch_, cleanrl = (line["steps_per_second"] for line in lines)
@@ -271,21 +271,41 @@ def test_the_speeds_with_one_update_per_step_are_quoted():
     assert f"{ours} {other} {ratios}" in text
 
 
+def span_of(setting, lo, hi):
+    """Mean return, as quoted, and number of the Pong games that ended in (lo, hi]; the flags."""
+    (path,) = (RESULTS.parent / setting / "PongNoFrameskip-v4").glob("seed*/episodes.csv")
+    rows = [row for row in rows_of(path) if lo < int(row["step"]) <= hi]
+    mean = quoted(np.mean([float(row["episodic_return"]) for row in rows]))
+    return f"{mean} ({len(rows)} games)", json.loads((path.parent / "args.json").read_text())
+
+
 def test_the_pair_of_precisions_on_pong_is_quoted():
-    """Games that ended in the last 60,000 steps of the shorter data."""
-    means = []
-    for name in ("_bf16", "_float32", ""):
-        folder = RESULTS.parent / f"dqn_atari-two_cores{name}" / "PongNoFrameskip-v4"
-        (path,) = folder.glob("seed*/episodes.csv")
-        of_span = [row for row in rows_of(path) if 270_000 < int(row["step"]) <= 330_000]
-        mean = quoted(np.mean([float(row["episodic_return"]) for row in of_span]))
-        means.append((mean, len(of_span)))
-        bf16 = json.loads((path.parent / "args.json").read_text()).get("precision")
-        assert bf16 == {"_bf16": "auto", "_float32": "float32", "": None}[name]
-    (a, games_a), (b, games_b), (c, games_c) = means
-    text = " ".join((ROOT / "benchmark" / "README.md").read_text().split())
-    pair = f"bfloat16 (seed 2) {a} in {games_a} games, float32 (seed 1) {b} in {games_b}"
-    assert f"{pair}, and bfloat16 (seed 1, the first version) {c} in {games_c} by then" in text
+    """Games that ended in two spans, the later one the last of the shorter run."""
+    runs = ["dqn_atari-two_cores_bf16", "dqn_atari-two_cores", "dqn_atari-two_cores_float32"]
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    ends = [span_of(run, 0, 10**7)[1] for run in runs]
+    assert [args.get("precision") for args in ends] == ["auto", None, "float32"]
+    paths = [next((RESULTS.parent / run).glob("Pong*/seed*/episodes.csv")) for run in runs]
+    last = min(int(rows_of(path)[-1]["step"]) for path in paths) // 10_000 * 10_000
+    for lo, hi, others in (
+        (430_000, 490_000, ["dqn_atari_jax-two_cores"]),
+        (last - 60_000, last, []),
+    ):
+        cells = " | ".join(span_of(run, lo, hi)[0] for run in runs + others)
+        assert f"| {lo:,} to {hi:,} | {cells} |" in text
+    assert f"float32 (seed 1) to {last:,} so far" in text
+
+
+def test_what_bfloat16_does_to_actions_is_quoted():
+    """Each model's shares, before and with the last layer in float32."""
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    lines = lines_of("bfloat16_actions.jsonl")
+    assert len(lines) == 3
+    for line in lines:
+        before, now = line["last_bfloat16"], line["last_float32"]
+        shares = [100 * part[k] for part in (before, now) for k in ("differs", "ties")]
+        row = "| `{}` | {:.1f} % | {:.1f} % | {:.1f} %, {:.1f} % |".format(line["model"], *shares)
+        assert row in text
 
 
 def test_the_score_table_is_of_the_results():

@@ -4,7 +4,7 @@ import importlib
 import os
 import shutil
 
-os.environ["OMP_NUM_THREADS"] = "1"  # two tests at once; threads that spin crawl on busy cores
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side; threads that spin crawl on busy cores
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -280,7 +280,7 @@ def span_of(setting, lo, hi):
 
 
 def test_the_pair_of_precisions_on_pong_is_quoted():
-    """Games that ended in two spans, the later one the last of the shorter run."""
+    """Games that ended in three spans, the last one of the shorter run."""
     runs = ["dqn_atari-two_cores_bf16", "dqn_atari-two_cores", "dqn_atari-two_cores_float32"]
     text = (ROOT / "benchmark" / "README.md").read_text()
     ends = [span_of(run, 0, 10**7)[1] for run in runs]
@@ -293,7 +293,7 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
     ):
         cells = " | ".join(span_of(run, lo, hi)[0] for run in runs + others)
         assert f"| {lo:,} to {hi:,} | {cells} |" in text
-    assert f"float32 (seed 1) to {last:,} so far" in text
+    assert f"three spans (the last one to {last:,})" in text
 
 
 def test_what_bfloat16_does_to_actions_is_quoted():

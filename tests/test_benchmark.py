@@ -75,3 +75,21 @@ print(json.dumps({"optimizer_steps": steps // 4 + 1}))
     assert [line["steps_per_second"] for line in rates] == pytest.approx([200, 100], rel=0.3)
     expected = rates[0]["steps_per_second"] / rates[1]["steps_per_second"]
     assert ratio["ratio"] == pytest.approx(expected, abs=0.02)
+
+
+def test_alternate_compares_variants_of_a_script(tmp_path):
+    """A copy that waits 50 ms a game if told so; its flags and its environment reach it."""
+    slow = tmp_path / "slow_copy.py"
+    text = (ROOT / "dqn_atari.py").read_text()
+    wait = '    time.sleep(float(os.environ["WAIT"]) * len(obs))\n'
+    before = "    explore = rng.random(len(obs)) < epsilon\n"
+    assert text.count(before) == 1
+    slow.write_text(text.replace(before, wait + before))
+    variants = [f"WAIT=0 {slow}", f"WAIT=0.05 {slow} --num-envs 2"]
+    flags = ["--flags=--num-envs 1 --batch-size 1 --learning-starts 40"]
+    flags += ["--warm-up", 48, "--rounds", 3, "--block", 8]
+    fast, held = lines_of("benchmark/alternate.py", *variants, *flags)
+    assert fast["ratio"] == [1, 1, 1] and fast["steps_per_second"] > 40
+    assert 10 < held["steps_per_second"] <= 20 and max(held["ratio"]) < 0.5
+    assert (held["variant"], held["flags"]) == (variants[1], flags[0].removeprefix("--flags="))
+    assert (held["rounds"], held["block"]) == (3, 8)

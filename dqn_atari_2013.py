@@ -8,7 +8,7 @@
     python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
-Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h (benchmark/breakout_2013_two_cores.sh).
+Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h in bfloat16 (breakout_2013_two_cores.sh).
 
 References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
 1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
@@ -25,9 +25,9 @@ not here: up to 31 no-ops after a lost life, repeats cut short by it, random tie
 convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
 Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate, constants of RMSProp, steps
 before learning, initialisation, resize filter, which 84 of 110 rows, zeros before a game's first
-frame, evaluations that end with a game; "10 M frames" is read as agent steps. Silent on lives and
-no-ops: a lost life ends nothing, so nothing teaches its price, and games start alike, told apart by
-random actions only. Space Invaders needs --frame-skip 3, or its lasers are never seen [NIPS s5].
+frame, 500 held-out states, evaluations that end with a game; "10 M frames" is agent steps. Silent
+on lives and no-ops: a lost life ends nothing, so nothing teaches its price; games start alike, told
+apart by random actions only. Space Invaders needs --frame-skip 3, else lasers are unseen [NIPS s5].
 """
 
 # --- Imports --------------------------------------------------------------------------------------

@@ -3,13 +3,13 @@
 # dependencies = ["jax>=0.10", "optax", "gymnasium>=1.2,<2", "ale-py>=0.11.2", "numpy", "tyro>=0.9",
 #   "tensorboard", "opencv-python-headless", "tqdm", "filelock"]
 # ///
-"""DQN for Atari as in Mnih et al. 2015, as DeepMind's released code, in JAX, in one file.
+"""DQN for Atari as in Mnih et al. 2015, checked against DeepMind's released code, in JAX.
 
     python dqn_atari_jax.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.npz plays with its weights.
 Measured: Pong -14.8 +- 3.6 (30 games), 0.5 M steps, 1 seed, 1.9 h, benchmark/pong_jax_two_cores.sh.
-The algorithm of dqn_atari.py: equal weights and batches give equal updates (tests/test_jax.py).
+As dqn_atari.py: equal weights and batches, equal updates to rounding (tests/test_jax.py).
 
 References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
 1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1

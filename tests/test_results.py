@@ -360,7 +360,7 @@ def test_later_measurements_are_quoted():
     again = lines_of("speed_scripts_two_cores_again.jsonl")
     jax, bf16, float32, older = (f"{x['steps_per_second']:.0f}" for x in again if "all" in x)
     text = f"`dqn_atari_jax.py` {jax}, `dqn_atari.py` {bf16} in bfloat16 and {float32} in float32"
-    assert f"{text}, `dqn_atari_2013.py` {older}." in " ".join(more.split())
+    assert f"{text}, `dqn_atari_2013.py` {older} in bfloat16." in " ".join(more.split())
     parts = [x for x in lines_of("parts_two_cores_again.jsonl") if "format" in x]
     last, last_bf16, default, default_bf16 = (x["update_fused_ms"] for x in parts)
     assert f"{100 * (1 - last / default):.0f} % less per update in float32" in more

@@ -21,7 +21,7 @@ def lines_of(*command):
 
 def test_speed_of_a_setting_has_rate_split_memory_and_machine():
     """The parts of the split are the time of a step; 0.25 updates a step."""
-    flags = "--steps 480 --num-envs 4 --precision float32 --buffer-size 1000 --threads 1"
+    flags = "--steps 240 --num-envs 4 --precision float32 --buffer-size 1000 --threads 1"
     (line,) = lines_of("benchmark/speed.py", *flags.split())
     assert (line["num_envs"], line["bf16"], line["torch_threads"]) == (4, False, 1)
     assert line["epsilon"] == 0.01  # at random it would act without the network

@@ -365,3 +365,20 @@ def test_later_measurements_are_quoted():
     last, last_bf16, default, default_bf16 = (x["update_fused_ms"] for x in parts)
     assert f"{100 * (1 - last / default):.0f} % less per update in float32" in more
     assert f"and {100 * (1 - last_bf16 / default_bf16):.0f} % less in bfloat16" in more
+
+
+def test_the_variants_by_turns_are_quoted():
+    """Each median ratio, float32 before bfloat16; more than chance are only two."""
+    text = (ROOT / "benchmark" / "README.md").read_text().split("## What was tried")[1]
+    lines = lines_of("alternate_two_cores.jsonl")
+    assert [line["flags"] for line in lines[::6]] == ["--precision float32", "--precision auto"]
+    names = ("the unchanged", "MALLOC", "passive", "OMP_NUM_THREADS=4", "wait_first")
+    for i, name in enumerate(names, 1):
+        pair = lines[i], lines[i + 6]
+        assert all(name in line["variant"] or i == 1 for line in pair)
+        ratios = [line["ratio"][1] for line in pair]
+        said = "{:.2f} times in float32, {:.2f} times in bfloat16".format(*ratios)
+        assert said in " ".join(text.split())
+    quartiles = [(line["ratio"][0], line["ratio"][2]) for line in lines]
+    slower = [i for i, (_, high) in enumerate(quartiles) if high < 0.95]
+    assert slower == [3, 9] and quartiles[8][0] > 1.08 > quartiles[7][1]

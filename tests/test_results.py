@@ -294,6 +294,26 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
     assert f"three spans (the last one to {last:,})" in text
 
 
+def test_bfloat16_beside_float32_is_quoted():
+    """The pair of one seed with the last layer in float32, on Breakout and so far on Pong."""
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    last, plays = [], []
+    for setting in ("pairs_bfloat16", "pairs_defaults"):
+        run = RESULTS.parent / f"dqn_atari-{setting}" / "BreakoutNoFrameskip-v4" / "seed1"
+        games = [float(row["episodic_return"]) for row in rows_of(run / "episodes.csv")]
+        last.append(quoted(np.mean(games[-100:])))
+        number, mean, std = evaluation_of(run)
+        assert number == 30 and float(rows_of(run / "episodes.csv")[-1]["step"]) > 239_000
+        plays.append(f"{quoted(mean)} ± {quoted(std)}")
+    assert f"last 100 games | {last[0]} | {last[1]} |" in text
+    assert f"30 games of the last weights | {plays[0]} | {plays[1]} |" in text
+    runs = "dqn_atari-two_cores_bfloat16", "dqn_atari-two_cores_float32"
+    for lo in (240_000, 340_000):
+        cells = " | ".join(span_of(run, lo, lo + 60_000)[0] for run in runs)
+        assert f"| Pong, {lo:,} to {lo + 60_000:,} | {cells} |" in text
+    assert [span_of(run, 0, 10**6)[1]["precision"] for run in runs] == ["auto", "float32"]
+
+
 def test_what_bfloat16_does_to_actions_is_quoted():
     """Each model's shares, before and with the last layer in float32."""
     text = (ROOT / "benchmark" / "README.md").read_text()

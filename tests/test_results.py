@@ -388,7 +388,7 @@ def test_later_measurements_are_quoted():
 
 
 def test_the_variants_by_turns_are_quoted():
-    """Each median ratio, float32 before bfloat16; passive waiting, and glibc in bfloat16, are no chance."""
+    """Each median ratio; passive waiting, and glibc in bfloat16, are beyond chance."""
     text = (ROOT / "benchmark" / "README.md").read_text().split("## What was tried")[1]
     lines = lines_of("alternate_two_cores.jsonl")
     assert [line["flags"] for line in lines[::6]] == ["--precision float32", "--precision auto"]

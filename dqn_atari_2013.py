@@ -65,7 +65,6 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
-gym.register_envs(ale_py)
 SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
 
@@ -193,8 +192,7 @@ class AtariGame(gym.Wrapper):
         for _ in range(frames):
             if not self.sticky or self.np_random.random() >= self.sticky:
                 self.held = action
-            # Past env.step, which costs more.
-            reward += self.ale.act(actions[self.held])
+            reward += self.ale.act(actions[self.held])  # past env.step, which costs more
             self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
             if self.ale.game_over():
                 break
@@ -377,9 +375,10 @@ class ReplayBuffer:
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
-        frames = self.frames[(rows + self.window) % self.rows, games]  # (batch, 5, 84, 84)
+        stacks = (rows + self.window) % self.rows * self.num_envs + games  # (batch, 5)
+        frames = self.frames.flatten(0, 1).index_select(0, stacks.flatten()).unflatten(0, (-1, 5))
         frames *= (self.ages[rows, games] >= -self.window)[:, :, None, None]  # as in AtariGame
-        index = rows.squeeze(1), games.squeeze(1)
+        index = rows[:, 0], games[:, 0]
         followed = self.actions[index], self.rewards[index], self.terminations[index]
         return frames[:, :4], *followed, frames[:, 1:]
 
@@ -407,7 +406,8 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
-        x = obs.contiguous(memory_format=torch.channels_last) / 255.0
+        x = obs.to(torch.bfloat16 if self.bf16 else torch.float32).div_(255.0)
+        x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             x = self.network[:-1](x)
         return self.network[-1](x.float())  # values in bfloat16 would often tie
@@ -520,8 +520,7 @@ class CapturedUpdate:
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
-    """Returns of whole games in turn, game k from seed + k.
-    None if `stop` gets an entry before they end."""
+    """Returns of whole games in turn, game k from seed + k; None once `stop` has an entry."""
     device, rng, games = next(q_network.parameters()).device, np.random.default_rng(seed), []
     while sum(game["l"] for game in games) < args.eval_steps:
         (obs, _), info = env.reset(seed=seed + len(games)), {}
@@ -601,6 +600,8 @@ def machine(device: torch.device) -> dict:
     """What a result must say: hardware, versions, script."""
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else str(device)}
     about |= {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
+    info = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    about |= {"cpu": info.partition("model name\t: ")[2].partition("\n")[0]}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
     about |= {module.__name__: str(module.__version__) for module in (torch, gym, ale_py, np, cv2)}
     return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
@@ -711,8 +712,7 @@ def train(args: Args) -> SimpleNamespace:
         obs = to_device(envs.reset(seed=args.seed)[0], device)
         rb = ReplayBuffer(args, obs)
         learner = q_network, optimizer, rb
-        size = rb.frames.nbytes / 1e9
-        needed = 2 * size if args.checkpoint_frequency and not args.resume else 0
+        needed = 2e-9 * rb.frames.nbytes if args.checkpoint_frequency and not args.resume else 0
         parent = next(path for path in run_dir.absolute().parents if path.exists())
         disk = shutil.disk_usage(parent).free / 1e9
         what = f"two checkpoints can need {needed:.2f} GB, {parent} has {disk:.2f} GB"
@@ -743,7 +743,7 @@ def train(args: Args) -> SimpleNamespace:
             stack.callback(eval_env.close)
             held_out = to_device(held_out_states(eval_env, args), device)
         sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
+        facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

@@ -66,7 +66,6 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
-gym.register_envs(ale_py)
 SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
 
@@ -195,8 +194,7 @@ class AtariGame(gym.Wrapper):
         for _ in range(frames):
             if not self.sticky or self.np_random.random() >= self.sticky:
                 self.held = action
-            # Past env.step, which costs more.
-            reward += self.ale.act(actions[self.held])
+            reward += self.ale.act(actions[self.held])  # past env.step, which costs more
             self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
             if self.ale.game_over():
                 break
@@ -515,8 +513,7 @@ def updates(learner: dict, rb: ReplayBuffer, count: int, optimizer, args: Args) 
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
-    """Returns of whole games in turn, game k from seed + k.
-    None if `stop` gets an entry before they end."""
+    """Returns of whole games in turn, game k from seed + k; None once `stop` has an entry."""
     rng, games = np.random.default_rng(seed), []
     for _ in tqdm(range(args.eval_games), "evaluation", unit="games", leave=False, disable=None):
         (obs, _), info = env.reset(seed=seed + len(games)), {}
@@ -582,6 +579,8 @@ class Log:
 def machine(device: jax.Device) -> dict:
     """What a result must say: hardware, versions, script."""
     about = {"device": device.device_kind, "cores": os.cpu_count()}
+    info = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    about |= {"cpu": info.partition("model name\t: ")[2].partition("\n")[0]}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
     about |= {m.__name__: str(m.__version__) for m in (jax, optax, gym, ale_py, np, cv2)}
     return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
@@ -711,8 +710,7 @@ def train(args: Args) -> SimpleNamespace:
         del q_network  # its arrays will be donated
         obs = to_device(envs.reset(seed=args.seed)[0])
         rb = ReplayBuffer(args, obs)
-        size = rb.frames.nbytes / 1e9
-        needed = 2 * size if args.checkpoint_frequency and not args.resume else 0
+        needed = 2e-9 * rb.frames.nbytes if args.checkpoint_frequency and not args.resume else 0
         parent = next(path for path in run_dir.absolute().parents if path.exists())
         disk = shutil.disk_usage(parent).free / 1e9
         what = f"two checkpoints can need {needed:.2f} GB, {parent} has {disk:.2f} GB"
@@ -742,7 +740,7 @@ def train(args: Args) -> SimpleNamespace:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
         sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
-        facts = f"{num_actions} actions, sticky {sticky}, replay {size:.2f} GB"
+        facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
 
         n, total, resumed = args.num_envs, args.total_timesteps, step if args.resume else None

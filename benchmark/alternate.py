@@ -26,7 +26,7 @@ from typing import Annotated
 from unittest import mock
 
 import tyro
-from speed import commit
+from speed import commit, processor
 
 RUN = "--total-timesteps 10000000 --buffer-size 20000 --learning-starts 800 --exploration-steps 1"
 RUN += " --env-id PongNoFrameskip-v4 --checkpoint-frequency 0"
@@ -98,7 +98,7 @@ def main(args: Args) -> None:
         line = {"variant": variant, "flags": args.flags}
         line |= {"steps_per_second": round(statistics.median(measured[1:]), 1)}
         line |= {"ratio": [round(q, 3) for q in statistics.quantiles(ratios, n=4)]}
-        about = {"rounds": args.rounds, "block": args.block, "cores": os.cpu_count()}
+        about = {"rounds": args.rounds, "block": args.block} | processor()
         print(json.dumps(line | about | {"commit": commit()}), flush=True)
 
 

@@ -159,6 +159,12 @@ def commit() -> str:
     return subprocess.run(git, capture_output=True, text=True).stdout.strip()
 
 
+def processor() -> dict[str, str | int | None]:
+    """Its name, which Linux tells, and its cores."""
+    info = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    return {"cpu": info.partition("model name\t: ")[2].partition("\n")[0], "cores": os.cpu_count()}
+
+
 def run_settings(args: Args) -> None:
     for num_envs in args.num_envs * args.rounds:
         for precision in args.precision:
@@ -193,7 +199,7 @@ def run_commands(args: Args) -> None:
             (slow, many), (quick, few) = (run_command(command, n) for n in (args.long, args.short))
             measured.append((args.long - args.short) / (slow - quick))
             updates[command] = (many - few) / (args.long - args.short)
-    about = {"cores": os.cpu_count(), "rounds": args.rounds, "commit": commit()}
+    about = processor() | {"rounds": args.rounds, "commit": commit()}
     medians = [statistics.median(measured) for measured in rates.values()]
     for (command, measured), median in zip(rates.items(), medians, strict=True):
         line = {"command": command, "steps_per_second": round(median, 1)}

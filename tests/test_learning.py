@@ -96,6 +96,19 @@ def test_a_white_frame_enters_the_first_convolution_as_one(script):
     assert obs[0, 1, 0, 0] == 255
 
 
+def test_in_bf16_a_pixel_enters_as_its_float32_value_rounded_once(script):
+    """All 256 of them; and both formats in memory by point, channels side by side."""
+    inputs, obs = [], torch.arange(4 * 84 * 84).reshape(1, 4, 84, 84).remainder(256).byte()
+    for bf16 in (False, True):
+        q_network = script.QNetwork(4, bf16)
+        layers(q_network)[0].register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
+        q_network(obs)
+    expected = torch.from_numpy(obs.numpy() / np.float32(255))
+    assert inputs[0].dtype == torch.float32 and torch.equal(inputs[0], expected)
+    assert inputs[1].dtype == torch.bfloat16 and torch.equal(inputs[1], expected.bfloat16())
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in inputs)
+
+
 def test_initial_weights_and_biases_are_uniform_within_one_over_root_fan_in(script):
     """Kolmogorov-Smirnov over 12 networks, for each of the 10 weights and biases."""
     torch.manual_seed(0)

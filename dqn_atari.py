@@ -18,6 +18,7 @@ the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 
 Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1
+    bfloat16 where AVX512 has it   --precision float32
     Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
     squared error                  --loss clipped
     80,000 steps before learning   --learning-starts 50000
@@ -80,7 +81,7 @@ class Args:
     exp_name: str = Path(__file__).stem  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
-    precision: Literal["float32", "tf32", "bf16", "auto"] = "float32"  # auto: bf16 if AVX512 has it
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # bf16 if AVX512 has it
     torch_deterministic: bool = True  # cuDNN's deterministic kernels: equal seeds, equal weights
     log_frequency: int = 1_000  # agent steps between points of the curves
     checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
@@ -799,8 +800,7 @@ def train(args: Args) -> SimpleNamespace:
                 figures = {"episodic_return": returns[-1], "episodic_length": game["l"][i].item()}
                 log("charts", step + i + 1, "episodes.csv", **figures)
             if crossings(step, n, args.log_frequency):
-                sps = log.progress(bar, step + n, returns)
-                log("charts", step + n, SPS=sps, epsilon=epsilon)
+                log("charts", step + n, SPS=log.progress(bar, step + n, returns), epsilon=epsilon)
                 if progress["num_updates"]:
                     loss = float(progress["loss"])
                     log("losses", step + n, td_loss=loss, q_values=progress["q_values"])

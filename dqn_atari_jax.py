@@ -395,8 +395,7 @@ class ReplayBuffer:
         draws = jax.random.randint(key, (batch_size, 32), 0, count)
         rows, games = (oldest + draws // num_envs) % num_rows, draws % num_envs
         sound = (~self.truncations[rows, games]).argmax(axis=1, keepdims=True)
-        rows = jnp.take_along_axis(rows, sound, axis=1)
-        games = jnp.take_along_axis(games, sound, axis=1)  # (batch, 1)
+        rows, games = (jnp.take_along_axis(x, sound, axis=1) for x in (rows, games))  # (batch, 1)
         frames = self.frames[(rows + window) % num_rows, games]  # (batch, 5, 84, 84)
         frames *= (self.ages[rows, games] >= -window)[:, :, None, None]  # as in AtariGame
         index = rows[:, 0], games[:, 0]
@@ -789,8 +788,7 @@ def train(args: Args) -> SimpleNamespace:
                 figures = {"episodic_return": returns[-1], "episodic_length": game["l"][i].item()}
                 log("charts", step + i + 1, "episodes.csv", **figures)
             if crossings(step, n, args.log_frequency):
-                sps = log.progress(bar, step + n, returns)
-                log("charts", step + n, SPS=sps, epsilon=epsilon)
+                log("charts", step + n, SPS=log.progress(bar, step + n, returns), epsilon=epsilon)
                 if progress["num_updates"]:
                     loss = float(learner["loss"])
                     log("losses", step + n, td_loss=loss, q_values=learner["q_values"])

@@ -46,7 +46,7 @@ class Args:
     script: str = "dqn_atari"  # its name without .py
     env_id: str = "PongNoFrameskip-v4"  # the game
     num_envs: tuple[int, ...] = (8,)  # games side by side
-    precision: tuple[str, ...] = ("float32",)  # values of --precision
+    precision: tuple[str, ...] = ("auto",)  # values of --precision
     device: str = "auto"  # as the script's flag
     threads: int = 0  # of torch; 0: as many as it takes by itself
     steps: int = 9_000  # agent steps of a setting

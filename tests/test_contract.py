@@ -118,7 +118,7 @@ def test_each_default_that_departs_from_the_paper_names_the_flag_that_restores_i
     docstring = ast.get_docstring(tree)
     deviations = re.findall(r"^ {4}\S.*?  --", docstring, re.M)
     flags = re.findall(r"--([a-z-]+) ([\w.e-]+)", docstring.split("Deviations")[1])
-    assert len(deviations) == 7 and len(flags) >= 8
+    assert len(deviations) == 8 and len(flags) >= 8
     for flag, value in flags:
         default = getattr(script.Args(), flag.replace("-", "_"))
         assert type(default)(value) != default

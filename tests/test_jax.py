@@ -185,7 +185,7 @@ def test_arguments_are_the_same_but_for_those_listed(script):
         for module in (script, dqn_atari)
     )
     assert set(theirs) - set(ours) == {"torch_deterministic"} and set(ours) <= set(theirs)
-    assert {k for k in ours if ours[k] != theirs[k]} == {"exp_name"}
+    assert {k for k in ours if ours[k] != theirs[k]} == {"exp_name", "precision"}
     lines = [inspect.getsource(module.Args).splitlines() for module in (script, dqn_atari)]
     assert len(set(lines[1]) - set(lines[0])) <= 6
 

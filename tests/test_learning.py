@@ -126,9 +126,11 @@ def test_initial_weights_and_biases_are_uniform_within_one_over_root_fan_in(scri
 
 @pytest.mark.parametrize(
     "precision, has_it, bf16",
-    [("auto", True, True), ("auto", False, False), (None, True, False), ("bf16", False, True)],
+    [(None, True, True), (None, False, False), ("float32", True, False), ("bf16", False, True)],
 )
-def test_auto_is_bf16_where_the_processor_has_it(script, monkeypatch, precision, has_it, bf16):
+def test_bf16_is_the_default_where_the_processor_has_it(
+    script, monkeypatch, precision, has_it, bf16
+):
     """Without it bfloat16 is emulated and slow; on CUDA it is asked for. None: the default."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_it})
     args = script.Args(precision=precision) if precision else script.Args()

@@ -5,7 +5,7 @@
 # Differs: it resets the game when a life is lost, so it never trains on the others; here the game
 # goes on. Adam, a Huber loss and gradients cut at 10 there, RMSProp and the squared error here. It keeps
 # rows 17 to 100 of the small screen, here 18 to 101; it shrinks without averaging.
-# Cost on two cores, by arithmetic from the rates in README.md: 10 M steps at 66 a second, which is
+# Cost on two cores, by arithmetic from the EPYC rates in benchmark/README.md: 10 M steps at 66 a second, which is
 # in bfloat16 with 8 games: 42 hours a run or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -52,14 +52,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
-import ale_py
+import ale_py  # registers the games
 import cv2
 import filelock
 import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 import tyro
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -81,7 +80,7 @@ class Args:
     exp_name: str = Path(__file__).stem  # part of the run directory's name
     run_dir: str | None = None  # where to write; None: runs/{env_id}__{exp_name}__{seed}__{time}
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"  # auto: CUDA, then Apple's MPS, then CPU
-    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # bf16 if AVX512 has it
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"  # auto: bf16 if AVX512 has it
     torch_deterministic: bool = True  # cuDNN's deterministic kernels: equal seeds, equal weights
     log_frequency: int = 1_000  # agent steps between points of the curves
     checkpoint_frequency: int = 1_000_000  # agent steps between checkpoints; 0: only at a signal
@@ -375,12 +374,11 @@ class ReplayBuffer:
         count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
         bits = torch.randint(2**30, size, generator=self.generator, device=device)
         # count is on the device, so no bound for randint; float32 torch.rand has only 24 bits.
-        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)
+        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # 0 when a graph is rehearsed
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
-        stacks = (rows + self.window) % self.rows * self.num_envs + games  # (batch, 5)
-        frames = self.frames.flatten(0, 1).index_select(0, stacks.flatten()).unflatten(0, (-1, 5))
+        frames = self.frames[(rows + self.window) % self.rows, games]  # (batch, 5, 84, 84)
         frames *= (self.ages[rows, games] >= -self.window)[:, :, None, None]  # as in AtariGame
         index = rows[:, 0], games[:, 0]
         followed = self.actions[index], self.rewards[index], self.terminations[index]
@@ -412,7 +410,7 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
-        x = obs.to(torch.bfloat16 if self.bf16 else torch.float32).div_(255.0)
+        x = obs.to(torch.bfloat16 if self.bf16 else torch.float32, copy=True).div_(255.0)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             x = self.network[:-1](x)
@@ -461,7 +459,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_bf16(args: Args, device: torch.device) -> bool:
-    """Also sets TF32 off, which cuDNN has on by default, unless asked for."""
+    """Whether products are in bfloat16; sets TF32, on by default in cuDNN, as asked."""
     torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     fit = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
@@ -491,8 +489,7 @@ def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarr
 
 
 def td_loss(q_network, target_network, batch, args: Args):
-    """The mean loss, half the squared error so that its slope is the error, and Q(s, a) (batch,).
-    (Its curve is half of [CleanRL]'s.)"""
+    """The mean loss, half [CleanRL]'s so that its slope is the error, and Q(s, a) (batch,)."""
     obs, actions, rewards, terminations, next_obs = batch
     with torch.no_grad():
         q_next = target_network(next_obs).max(dim=1).values  # [Nature A1]
@@ -500,8 +497,8 @@ def td_loss(q_network, target_network, batch, args: Args):
     q_values = q_network(obs).gather(1, actions[:, None]).squeeze(1)
     if args.loss == "clipped":
         # To +-1: the error, not the loss, which is straight beyond and keeps a slope [Nature M].
-        return F.huber_loss(q_values, td_target), q_values
-    return 0.5 * F.mse_loss(q_values, td_target), q_values
+        return nn.functional.huber_loss(q_values, td_target), q_values
+    return 0.5 * nn.functional.mse_loss(q_values, td_target), q_values
 
 
 def update(q_network, target_network, optimizer, rb: ReplayBuffer, args: Args):
@@ -732,7 +729,8 @@ def train(args: Args) -> SimpleNamespace:
         except OSError as error:
             what = f"cannot use {run_dir}, does another process train there? {error}"
             raise BadInput(f"{what}: type another --run-dir") from error
-        about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
+        about = {"script": Path(__file__).stem, "args": vars(args)}
+        about |= {"machine": machine(device) | {"bfloat16": q_network.bf16}}
         progress = dict(step=0, num_updates=0, num_syncs=0, returns=[], loss=0.0, q_values=0.0)
         if args.resume:
             progress = restore(run_dir, about, learner, envs, rng)
@@ -779,12 +777,11 @@ def train(args: Args) -> SimpleNamespace:
             envs.step_async(actions)  # the games run while the learner works
 
             # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
-            start = max(step, args.learning_starts)
-            due = max(step + n - start, 0)
-            for _ in range(crossings(start, due, args.train_frequency)):
+            start = min(max(step, args.learning_starts), step + n)
+            for _ in range(crossings(start, step + n - start, args.train_frequency)):
                 progress["loss"], progress["q_values"] = learn()
                 progress["num_updates"] += 1
-            if crossings(start, due, args.target_network_frequency):
+            if crossings(start, step + n - start, args.target_network_frequency):
                 target_network.load_state_dict(q_network.state_dict())
                 progress["num_syncs"] += 1
 

@@ -9,7 +9,7 @@
 
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.npz plays with its weights.
 Measured: Pong -14.8 +- 3.6 (30 games), 0.5 M steps, 1 seed, 1.9 h, benchmark/pong_jax_two_cores.sh.
-As dqn_atari.py: equal weights and batches, equal updates to rounding (tests/test_jax.py).
+As dqn_atari.py in float32: equal weights and batches, equal updates to rounding (test_jax.py).
 
 References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
 1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
@@ -51,7 +51,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
-import ale_py
+import ale_py  # registers the games
 import cv2
 import filelock
 import gymnasium as gym
@@ -478,8 +478,7 @@ def act(q_network: list, obs: jax.Array, epsilon: float, rng) -> np.ndarray:
 
 
 def td_loss(q_network, target_network, batch, args: Args):
-    """The mean loss, half the squared error so that its slope is the error, and Q(s, a) (batch,).
-    (Its curve is half of [CleanRL]'s.)"""
+    """The mean loss, half [CleanRL]'s so that its slope is the error, and Q(s, a) (batch,)."""
     obs, actions, rewards, terminations, next_obs = batch
     q_next = apply(target_network, next_obs).max(axis=1)  # [Nature A1]; no slope, see `update`
     td_target = rewards + args.gamma * q_next * (1.0 - terminations)
@@ -720,7 +719,8 @@ def train(args: Args) -> SimpleNamespace:
         except OSError as error:
             what = f"cannot use {run_dir}, does another process train there? {error}"
             raise BadInput(f"{what}: type another --run-dir") from error
-        about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
+        about = {"script": Path(__file__).stem, "args": vars(args)}
+        about |= {"machine": machine(device)}
         progress = dict(step=0, num_updates=0, num_syncs=0, returns=[])
         if args.resume:
             progress = restore(run_dir, about, learner, rb, envs, rng)
@@ -767,12 +767,11 @@ def train(args: Args) -> SimpleNamespace:
             envs.step_async(actions)  # the games run while the learner works
 
             # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
-            start = max(step, args.learning_starts)
-            due = max(step + n - start, 0)
-            if count := crossings(start, due, args.train_frequency):
+            start = min(max(step, args.learning_starts), step + n)
+            if count := crossings(start, step + n - start, args.train_frequency):
                 learner = learn(learner, rb, count)
                 progress["num_updates"] += count
-            if crossings(start, due, args.target_network_frequency):
+            if crossings(start, step + n - start, args.target_network_frequency):
                 learner["target_network"] = jax.tree.map(jnp.copy, learner["q_network"])
                 progress["num_syncs"] += 1
 

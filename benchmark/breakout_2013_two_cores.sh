@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Breakout by dqn_atari_2013.py on two cores, its defaults but for the length, the warm-up, the fall
-# of epsilon and bfloat16. README.md says which commit made the results that lie here.
+# Breakout by dqn_atari_2013.py on two cores, its defaults but for the length, the warm-up and the
+# fall of epsilon. README.md says which commit made the results that lie here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting two_cores --script dqn_atari_2013.py --games Breakout --seeds 1 "$@" -- \

@@ -33,8 +33,9 @@ class Contiguous(dqn_atari.QNetwork):
         self.to(memory_format=torch.contiguous_format)
 
     def forward(self, obs):
+        x = obs.to(torch.bfloat16 if self.bf16 else torch.float32).div_(255.0)
         with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.bf16):
-            x = self.network[:-1](obs.float() / 255.0)
+            x = self.network[:-1](x)
         return self.network[-1](x.float())
 
 

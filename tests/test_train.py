@@ -3,7 +3,9 @@
 import csv
 import json
 import multiprocessing
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -339,8 +341,11 @@ def test_the_run_directory_says_what_ran(script, monkeypatch, tmp_path):
     for module in (torch, gym, ale_py, np, cv2):
         assert module.__version__ in machine.values(), module.__name__
     assert machine["torch_threads"] == torch.get_num_threads()
-    processors = subprocess.run("lscpu", capture_output=True, text=True).stdout
-    assert [machine["cpu"]] == re.findall("Model name: +(.*)", processors)
+    assert machine["bfloat16"] is False
+    if shutil.which("lscpu") and machine["cpu"]:
+        english = os.environ | {"LC_ALL": "C"}
+        told = subprocess.run("lscpu", capture_output=True, text=True, env=english).stdout
+        assert [machine["cpu"]] == re.findall("(?m)^ *Model name: +(.*)", told)
     assert (machine["command"], machine["device"]) == (sys.argv, "cpu")
     files = {path.name for path in end.run_dir.iterdir() if "tfevents" not in path.name}
     expected = {"args.json", "machine.json", source.name, "model.pt", "episodes.csv", ".lock"}

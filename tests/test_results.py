@@ -432,3 +432,20 @@ def test_the_variants_on_the_other_processor_are_quoted():
         row = next(row for row in text.splitlines() if folder in row and "by turns" in row)
         assert f"{line['ratio'][1]:.2f} times" in row
     assert min(x["ratio"][0] for x in (first, second, third)) > max(1, again["ratio"][2])
+
+
+def test_the_speeds_on_the_other_processor_are_quoted():
+    """Each rate with its ratios, and the first and the third in the README."""
+    lines = [line for line in lines_of("speed_two_cores_xeon.jsonl") if "command" in line]
+    rates = [line["steps_per_second"] for line in lines]
+    (*ours, cleanrl, sb3), more = rates, (ROOT / "benchmark" / "README.md").read_text()
+    assert len(ours) == 3 and {line["updates_per_step"] for line in lines} == {0.25}
+    for line, rate in zip(lines, rates, strict=True):
+        rounds = ", ".join(f"{x:.0f}" for x in line["all"])
+        ratios = f"{rate / cleanrl:.2f} | {rate / sb3:.2f} |"
+        assert f"| {rate:.0f} | {rounds} | 0.25 | {ratios}" in more
+    single = sorted(a / b for a, b in zip(lines[0]["all"], lines[3]["all"], strict=True))
+    assert f"the first is {single[0]:.2f} to {single[-1]:.2f} times CleanRL." in more
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{ours[0] / cleanrl:.2f} times CleanRL's and {ours[0] / sb3:.2f} times SB3's" in readme
+    assert f"one game {ours[2] / cleanrl:.2f} and {ours[2] / sb3:.2f} times." in readme

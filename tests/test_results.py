@@ -310,7 +310,7 @@ def test_bfloat16_beside_float32_is_quoted():
             assert steps[-1] > 200_000
             by_200_000.append(np.mean(games[steps <= 200_000][-100:]))
             if (run / "evaluation.txt").exists():
-                assert steps[-1] > 238_000  # of 240,000; the last game is not over
+                assert steps[-1] > (239_000 if seed == 1 else 238_000)  # where the last game ended
                 ends.append(np.mean(games[-100:]))
                 number, mean, std = evaluation_of(run)
                 assert number == 30

@@ -11,6 +11,7 @@ are those of the shortest seed, hours those of the longest.
 """
 
 import csv
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -56,16 +57,18 @@ def evaluation_of(run: Path) -> tuple[float, float] | None:
 
 
 def of_nature(run: Path) -> bool:
-    """Whether it was evaluated under Nature's protocol."""
+    """Whether it was evaluated under Nature's protocol, which knows no sticky actions."""
     protocol = dict(eval_games=30, eval_epsilon=0.05, eval_max_frames=18_000, noop_max=30)
-    return protocol.items() <= json.loads((run / "args.json").read_text()).items()
+    args = json.loads((run / "args.json").read_text())
+    return protocol.items() <= args.items() and "ALE/" not in args["env_id"]
 
 
 def ours(game: str) -> list[str]:
-    """A line per setting that has results of the game."""
-    lines = []
-    for setting in sorted((HERE / "results").iterdir()):
-        runs = sorted(setting.glob(f"{game}NoFrameskip-v4/seed*"))
+    """A line per setting and id, with or without sticky actions, that has results of the game."""
+    lines, ids = [], {f"{game}NoFrameskip-v4": game, f"ALE-{game}-v5": f"{game}, sticky actions"}
+    settings = sorted((HERE / "results").iterdir())
+    for setting, (env_id, name) in itertools.product(settings, ids.items()):
+        runs = sorted(setting.glob(f"{env_id}/seed*"))
         if not runs:
             continue
         games = [rows_of(run / "episodes.csv") for run in runs]
@@ -84,7 +87,7 @@ def ours(game: str) -> list[str]:
             if len(evaluations) < len(runs):
                 score += f" ({len(evaluations)} of {len(runs)} seeds)"
         about = f"`{setting.name}` | {len(runs)} | {steps / 1e6:.2f} M | {hours:.1f}"
-        lines.append(f"| {game} | {about} | {training} | {score} | {human} |")
+        lines.append(f"| {name} | {about} | {training} | {score} | {human} |")
     return lines
 
 

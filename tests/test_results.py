@@ -354,6 +354,24 @@ def test_the_score_table_is_of_the_results():
     assert table.count("DQN 2015") == 2 and table.count("`dqn_atari-two_cores`") == 2
 
 
+def test_sticky_actions_have_a_row_of_their_own(tmp_path, monkeypatch):
+    """Runs of ALE/X-v5 are no seeds of XNoFrameskip-v4, and not normalised with Nature's scores."""
+    sys.path.insert(0, str(ROOT / "benchmark"))
+    import scores
+
+    for env_id in ("ALE/Pong-v5", "PongNoFrameskip-v4"):
+        run = tmp_path / "results" / "dqn_atari-x" / env_id.replace("/", "-") / "seed1"
+        run.mkdir(parents=True)
+        protocol = dict(eval_games=30, eval_epsilon=0.05, eval_max_frames=18_000, noop_max=30)
+        (run / "args.json").write_text(json.dumps(protocol | {"env_id": env_id}))
+        (run / "evaluation.txt").write_text("games 30, mean 9.3, std 1, min 5, max 12\n")
+        (run / "episodes.csv").write_text("step,episodic_return,seconds\n1000000,3,3600\n")
+    monkeypatch.setattr(scores, "HERE", tmp_path)
+    row = "{} | `dqn_atari-x` | 1 | 1.00 M | 1.0 | 3.0 ± 0.0 | 9.3 ± 1.0 | {} |"
+    rows = row.format("| Pong", "100 %"), row.format("| Pong, sticky actions", "")
+    assert tuple(scores.ours("Pong")) == rows
+
+
 def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     """Of two straight seeds; of one there is no band. The picture is made and not blank."""
     sys.path.insert(0, str(ROOT / "benchmark"))

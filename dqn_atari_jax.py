@@ -450,6 +450,8 @@ def make_optimizer(args: Args) -> optax.GradientTransformation:
 
 
 def choose_device(name: str) -> jax.Device:
+    if name == "cpu":  # else JAX opens a GPU too and takes most of its memory
+        jax.config.update("jax_platforms", "cpu")
     try:
         return jax.devices(None if name == "auto" else name)[0]
     except RuntimeError as error:
@@ -490,8 +492,8 @@ def td_loss(q_network, target_network, batch, args: Args):
 
 
 def update(learner: dict, rb: ReplayBuffer, optimizer, args: Args) -> dict:
-    """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device. The draws
-    follow from the seed and num_updates, so a resumed run repeats them."""
+    """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device."""
+    # The draws follow from the seed and num_updates, so a resumed run repeats them.
     _, sample_key = jax.random.split(jax.random.key(args.seed))
     batch_key = jax.random.fold_in(sample_key, learner["num_updates"])
     batch, target_network = rb.sample(batch_key, args.batch_size), learner["target_network"]

@@ -45,6 +45,24 @@ def compiled_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def test_the_cpu_alone_is_opened_if_asked_for(script):
+    """--device cpu leaves a GPU alone, of which JAX would take most of the memory; auto tries it."""
+    code = """
+import sys
+from jax._src import xla_bridge
+import dqn_atari_jax
+def gpu():
+    print("opened")
+    raise RuntimeError
+xla_bridge.register_backend_factory("gpu_of_the_test", gpu, priority=300)
+print(dqn_atari_jax.choose_device(sys.argv[1]).platform)
+"""
+    for device, printed in ("auto", ["opened", "cpu"]), ("cpu", ["cpu"]):
+        command = [sys.executable, "-c", code, device]
+        done = subprocess.run(command, cwd=Path(script.__file__).parent, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == printed
+
+
 # --- The same numbers as in torch -----------------------------------------------------------------
 def as_jax(network):
     """torch's weights in the layout of the JAX script."""

@@ -11,6 +11,7 @@ left out. The figures of a variant are its steps per second (median over blocks)
 those of the first variant in the same round (quartiles). Name one twice to see what chance does.
 """
 
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -59,7 +60,8 @@ def learn(pipe, path: str, flags: list[str], args: Args) -> None:
     sys.path.insert(0, str(Path(path).resolve().parent))
     script = importlib.import_module(Path(path).stem)
     script.linear_schedule = Turns(script.linear_schedule, pipe, args)
-    with tempfile.TemporaryDirectory() as parent:
+    say = contextlib.redirect_stdout(sys.stderr)  # standard output has our lines alone
+    with tempfile.TemporaryDirectory() as parent, say:
         run_dir = ["--run-dir", f"{parent}/run"]
         try:
             script.train(tyro.cli(script.Args, args=[*shlex.split(RUN), *flags, *run_dir]))

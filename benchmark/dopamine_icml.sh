@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Dopamine's dqn_icml.gin on Pong, of the guide that trains it for 22 hours on a GTX 1070.
+# Source: "Deep Reinforcement Learning for Atari Games using Dopamine", a blog post.
 # Published: no score in the guide. Dopamine's own curves are of other settings.
 # Differs: its network pads its convolutions (7,744 instead of 3,136 values before the hidden layer); its
 # maximum is of grey screens; its constant inside RMSProp's root is 1e-5, ours 0.01 / 32^2 = 0.98e-5;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The keras-rl walk-through of the 2013 paper on Breakout, whose network is Nature's: 500,000 agent steps.
+# Source: the notebook "Playing Atari with Deep Reinforcement Learning", after becominghuman.ai's "Let's build an Atari AI".
 # Published: returns of 13 and 14 near step 110,000 (its log), of 16 emulator frames each.
 # Differs: it repeats each action 16 frames, because its game repeats 4 already, here 4; two of its
 # convolutions run over the wrong axes; its target follows by 0.01 an update, here a copy every 100;

@@ -3,10 +3,11 @@ beside the published scores (published.csv), each at its number of agent steps.
 
     python benchmark/plot.py PongNoFrameskip-v4 benchmark/pong.png
 
-Reads results/<setting>/<env_id>/seed<N>/episodes.csv of every setting. A line is the mean over
-seeds of the mean return of a seed's last 100 games, as far as all seeds have come. The band is the
-95 % bootstrap interval of that mean; with one seed there is none, and the legend says so. Of two
-or three seeds it is their range, which holds the true mean less often than in 95 % of cases.
+Reads results/<setting>/<env_id>/seed<N>/episodes.csv of every setting, not of earlier/. A line is
+the mean over seeds of the mean return of a seed's last 100 games, as far as all seeds have come.
+The band is the 95 % bootstrap interval of that mean; with one seed there is none, and the legend
+says so. Of two or three seeds it is their range, which holds the true mean less often than in 95 %
+of cases.
 """
 
 import csv

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The PyTorch post on Pong, its mistakes put right, 1 M agent steps.
+# Source: "Playing Atari using Deep Q-Learning", a blog post of 2019-12-04.
 # Published: no score. It continues from weights it does not give, 50,000 steps at a time.
 # Differs: it clamps the loss to 1, which then has no slope; it sees one frame, here four; it has no
 # target network, which here is a copy after every update (--target-network-frequency 1 with one

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# "Revisiting Playing Atari with Deep Reinforcement Learning" on Breakout with sticky actions, 10 M agent
-# steps, an evaluation every 50,000. It stopped after about 6 M in 6 hours on an A4000.
+# "Revisiting Playing Atari with Deep Reinforcement Learning", a blog post of 2024-01-27, on Breakout with
+# sticky actions, 10 M agent steps, an evaluation every 50,000. It stopped after about 6 M in 6 hours on an A4000.
 # Published: 16, of first lives with clipped rewards, not comparable with the paper's 168.
 # Differs: it resets the game when a life is lost, so it never trains on the others; here the game
 # goes on. Adam, a Huber loss and gradients cut at 10 there, RMSProp and the squared error here. It keeps

@@ -7,7 +7,8 @@ Training is the mean return of the last 100 games, evaluation what evaluation.tx
 row of eval.csv says; with several seeds the mean and the standard deviation over seeds, with one
 the standard deviation over its games. Human-normalised is 100 (score - random) / (human - random)
 of an evaluation of Nature's protocol, random and human of its Extended Data Table 2. Agent steps
-are those of the shortest seed, hours those of the longest.
+are those of the shortest seed, hours those of the longest. Runs that newer ones replace, in
+results/earlier/, have a table of their own.
 """
 
 import csv
@@ -63,10 +64,10 @@ def of_nature(run: Path) -> bool:
     return protocol.items() <= args.items() and "ALE/" not in args["env_id"]
 
 
-def ours(game: str) -> list[str]:
+def ours(game: str, folder: str = "results") -> list[str]:
     """A line per setting and id, with or without sticky actions, that has results of the game."""
     lines, ids = [], {f"{game}NoFrameskip-v4": game, f"ALE-{game}-v5": f"{game}, sticky actions"}
-    settings = sorted((HERE / "results").iterdir())
+    settings = sorted((HERE / folder).iterdir())
     for setting, (env_id, name) in itertools.product(settings, ids.items()):
         runs = sorted(setting.glob(f"{env_id}/seed*"))
         if not runs:
@@ -109,7 +110,9 @@ def table() -> str:
     published = ["| game | published | agent steps | score | of what | source |", "|---" * 6 + "|"]
     mine = [line for game in RANDOM_AND_HUMAN for line in ours(game)]
     others = [line for game in RANDOM_AND_HUMAN for line in theirs(game)]
-    return "\n".join([*head, *mine, "", *published, *others])
+    before = [line for game in RANDOM_AND_HUMAN for line in ours(game, "results/earlier")]
+    earlier = ["Runs that newer ones replace, `results/earlier/`:", "", *head, *before]
+    return "\n".join([*head, *mine, "", *published, *others, "", *earlier])
 
 
 if __name__ == "__main__":

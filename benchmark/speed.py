@@ -20,6 +20,7 @@ in the difference. Let epsilon fall early in all of them: an action at random ne
 optimizer steps. One JSON line per command, then the ratio of the first to each other.
 """
 
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -118,7 +119,8 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
         return original(script_args, step)
 
     script.linear_schedule = schedule
-    with tempfile.TemporaryDirectory() as parent:
+    say = contextlib.redirect_stdout(sys.stderr)  # standard output has our lines alone
+    with tempfile.TemporaryDirectory() as parent, say:
         learning_starts = max(32 + 4 * num_envs, warm_up // 2)
         end = script.train(
             script.Args(

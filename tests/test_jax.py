@@ -46,7 +46,7 @@ def compiled_once(tmp_path_factory):
 
 
 def test_the_cpu_alone_is_opened_if_asked_for(script):
-    """--device cpu leaves a GPU alone, of which JAX would take most of the memory; auto tries it."""
+    """--device cpu leaves a GPU alone, whose memory JAX would take; auto tries it."""
     code = """
 import sys
 from jax._src import xla_bridge
@@ -59,7 +59,9 @@ print(dqn_atari_jax.choose_device(sys.argv[1]).platform)
 """
     for device, printed in ("auto", ["opened", "cpu"]), ("cpu", ["cpu"]):
         command = [sys.executable, "-c", code, device]
-        done = subprocess.run(command, cwd=Path(script.__file__).parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=Path(script.__file__).parent, capture_output=True, text=True, check=True
+        )
         assert done.stdout.split() == printed
 
 

@@ -14,8 +14,12 @@ import torch
 from toy import only
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmark" / "results" / "dqn_atari-two_cores"
-RUNS = [("PongNoFrameskip-v4", 1_200_000, -21, 21), ("BreakoutNoFrameskip-v4", 240_000, 0, 864)]
+RESULTS = ROOT / "benchmark" / "results"
+PONG, BREAKOUT = "PongNoFrameskip-v4", "BreakoutNoFrameskip-v4"
+RUNS = [  # with weights: run, agent steps, lowest and highest return there is
+    (f"earlier/dqn_atari-two_cores/{PONG}/seed1", 1_200_000, -21, 21),
+    (f"dqn_atari-two_cores/{BREAKOUT}/seed3", 240_000, 0, 864),
+]
 
 
 def quoted(value):
@@ -33,31 +37,63 @@ def evaluation_of(run):
     return int(found[1]), float(found[2]), float(found[3])
 
 
-@pytest.mark.parametrize("env_id, total, least, most", RUNS)
-def test_a_curve_is_whole_and_its_figures_are_quoted(env_id, total, least, most):
-    """Steps rise, frames are 4 per step, lengths add up to the steps, the README says the end."""
-    run = RESULTS / env_id / "seed1"
-    with open(run / "episodes.csv", newline="") as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+ALL = sorted(str(path.parent.relative_to(RESULTS)) for path in RESULTS.glob("**/episodes.csv"))
+
+
+@pytest.mark.parametrize("run", ALL)
+def test_a_curve_is_whole(run):
+    """Steps rise to the end, frames are 4 per step, lengths add up to the steps."""
+    rows = [
+        {k: float(v) for k, v in row.items()} for row in rows_of(RESULTS / run / "episodes.csv")
+    ]
     steps = np.array([row["step"] for row in rows])
-    args = json.loads((run / "args.json").read_text())
-    assert (np.diff(steps) >= 0).all() and steps[-1] <= args["total_timesteps"] == total
+    args = json.loads((RESULTS / run / "args.json").read_text())
+    total, last = args["total_timesteps"], steps[-1]
+    assert (np.diff(steps) >= 0).all() and last <= total
+    if (RESULTS / run / "evaluation.txt").exists():  # it came to its end
+        assert last > 0.98 * total
     assert all(row["frames"] == 4 * row["step"] for row in rows)
-    played = sum(row["episodic_length"] for row in rows)
-    assert 0.95 * total < played <= total
-    returns = [row["episodic_return"] for row in rows]
-    assert all(least <= value <= most for value in returns)
-    readme = (ROOT / "README.md").read_text()
-    assert f"| {quoted(np.mean(returns[-100:]))} |" in readme
-    assert f"| {quoted(np.mean(returns[:20]))} |" in readme
+    assert 0.95 * last < sum(row["episodic_length"] for row in rows) <= total
+    least, most = (-21, 21) if PONG in run else (0, 864)
+    assert all(least <= row["episodic_return"] <= most for row in rows)
 
 
-@pytest.mark.parametrize("env_id, total, least, most", RUNS)
-def test_an_evaluation_is_quoted_and_its_weights_are_here(env_id, total, least, most):
+TABLE = {  # row of README.md: setting, game
+    "Breakout, bfloat16 (default)": ("dqn_atari-two_cores", BREAKOUT),
+    "Breakout, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
+    "Pong, float32": ("dqn_atari-two_cores_float32", PONG),
+    "Pong, bfloat16, earlier version": ("earlier/dqn_atari-two_cores", PONG),
+}
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_a_row_of_the_results_is_of_the_data(row):
+    """Of several seeds means and standard deviations over seeds, hours of the slowest."""
+    setting, env_id = TABLE[row]
+    runs = sorted((RESULTS / setting / env_id).glob("seed*"))
+    games = [rows_of(run / "episodes.csv") for run in runs]
+    returns = [[float(game["episodic_return"]) for game in seed] for seed in games]
+    steps = {json.loads((run / "args.json").read_text())["total_timesteps"] for run in runs}
+    hours = max(float(seed[-1]["seconds"]) for seed in games) / 3600
+    first = quoted(np.mean([np.mean(seed[:20]) for seed in returns]))
+    last = [np.mean(seed[-100:]) for seed in returns]
+    plays = [evaluation_of(run) for run in runs]
+    assert [play[0] for play in plays] == [30] * len(runs) and len(steps) == 1
+    scores = []
+    for means, of_one in (last, np.std(returns[0][-100:])), ([x[1] for x in plays], plays[0][2]):
+        spread = np.std(means, ddof=1) if len(runs) > 1 else of_one
+        scores.append(f"{quoted(np.mean(means))} ± {quoted(spread)}")
+    cells = [row, str(len(runs)), f"{steps.pop() / 1e6:g} M", f"{hours:.1f}", first, *scores]
+    assert f"| {' | '.join(cells)} |" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("run, total, least, most", RUNS)
+def test_an_evaluation_is_quoted_and_its_weights_are_here(run, total, least, most):
     """30 games; the model file is the one that ran all steps."""
-    games, mean, std = evaluation_of(RESULTS / env_id / "seed1")
+    games, mean, std = evaluation_of(RESULTS / run)
     assert games == 30 and least <= mean <= most
     assert f"{quoted(mean)} ± {quoted(std)}" in (ROOT / "README.md").read_text()
+    env_id = run.split("/")[-2]
     path = ROOT / "benchmark" / "models" / f"{env_id}.pt"
     assert path.stat().st_size < 7_000_000
     model = torch.load(path, weights_only=True)
@@ -65,11 +101,14 @@ def test_an_evaluation_is_quoted_and_its_weights_are_here(env_id, total, least, 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("env_id, total, least, most", RUNS)
-def test_the_weights_play_their_score_again(env_id, total, least, most, tmp_path):
+@pytest.mark.parametrize("run, total, least, most", RUNS)
+def test_the_weights_play_their_score_again(run, total, least, most, tmp_path):
     """Exactly, by the command that the README gives; a few minutes."""
-    flags = f"--env-id {env_id} --evaluate benchmark/models/{env_id}.pt"
-    flags += " --seed 1 --device cpu --precision float32"
+    env_id = run.split("/")[-2]
+    flags = f"--env-id {env_id} --seed {run[-1]} --evaluate benchmark/models/{env_id}.pt"
+    flags += " --device cpu --precision float32"
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert flags in readme or (run[-1] == "1" and "of Pong with `--seed 1`" in readme)
     done = subprocess.run(
         [sys.executable, "dqn_atari.py", *flags.split()],
         cwd=ROOT,
@@ -78,7 +117,7 @@ def test_the_weights_play_their_score_again(env_id, total, least, most, tmp_path
         text=True,
         check=True,
     )
-    assert done.stdout == (RESULTS / env_id / "seed1" / "evaluation.txt").read_text()
+    assert done.stdout == (RESULTS / run / "evaluation.txt").read_text()
 
 
 def lines_of(name):
@@ -128,6 +167,39 @@ def test_an_update_in_jax_is_quoted():
     assert f"{z} ms instead of {x} (last section)" in more
 
 
+def test_one_game_on_the_other_processor_is_quoted():
+    """Its split beside the EPYC's, the variants by turns, and the parts of a step."""
+    more = (ROOT / "benchmark" / "README.md").read_text()
+    text = " ".join(more.split())
+    xeon, epyc = (
+        next(x for x in lines_of(name) if (x["num_envs"], x["bf16"]) == (1, False))
+        for name in ("num_envs_two_cores_xeon.jsonl", "num_envs_two_cores.jsonl")
+    )
+    acting, sending, game, *others = (
+        f"{value:.1f}"
+        for line in (xeon, epyc)
+        for value in (
+            line["split_ms"]["acting"],
+            line["split_ms"]["sending"],
+            line["emulating_ms"],
+        )
+    )
+    there = f"acting takes {acting} ms, sending {sending} ms and a game itself {game} ms"
+    assert f"{there}, where the EPYC has {others[0]}, {others[1]} and {others[2]}" in text
+    _, again, *spins = [line["ratio"][1] for line in lines_of("alternate_one_game_xeon.jsonl")]
+    said = "{:.2f}, {:.2f} and {:.2f} times the unchanged one".format(*spins)
+    assert f"{said}, which beside itself had {again:.2f} times" in text
+    for line in lines_of("parts_two_cores_xeon.jsonl")[1:]:
+        if "format" in line:
+            names = ("update_fused_ms", "update_ms", "act_8_games_ms")
+            row = f"{'bfloat16' if line['bf16'] else 'float32'} | "
+            assert row + " | ".join(f"{line[k]:.2f}" for k in names) + " |" in more
+        else:
+            names = ("games_ms", "learner_ms", "ale_vector_env_ms")
+            row = f"| {line['num_envs']} | "
+            assert row + " | ".join(f"{line[k]:.3f}" for k in names) + " |" in more
+
+
 def test_the_speeds_by_number_of_games_are_quoted():
     """Each row of the table, with epsilon at its end."""
     more = (ROOT / "benchmark" / "README.md").read_text()
@@ -160,20 +232,25 @@ def test_more_games_learn_as_well_on_catch():
 
 @only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 def test_the_script_quotes_its_measurement(script):
-    """The header's claim is the evaluation's, of as many steps and hours as the data has."""
+    """The header's claim is that of the evaluations, of as many steps and hours as the data has."""
     name = script.__name__
-    game = "Breakout" if name == "dqn_atari_2013" else "Pong"
-    run = RESULTS.parent / f"{name}-two_cores" / f"{game}NoFrameskip-v4" / "seed1"
-    total = json.loads((run / "args.json").read_text())["total_timesteps"]
+    game = "Pong" if name == "dqn_atari_jax" else "Breakout"
+    runs = sorted((RESULTS / f"{name}-two_cores" / f"{game}NoFrameskip-v4").glob("seed*"))
+    totals = {json.loads((run / "args.json").read_text())["total_timesteps"] for run in runs}
+    assert len(runs) == (3 if name == "dqn_atari" else 1) and len(totals) == 1
+    (total,) = totals
+    hours = [float(rows_of(run / "episodes.csv")[-1]["seconds"]) / 3600 for run in runs]
+    hours = " to ".join(sorted({f"{min(hours):.1f}", f"{max(hours):.1f}"}))
+    seeds = f"{len(runs)} seed" + "s" * (len(runs) > 1)
     if name == "dqn_atari_2013":
-        last = rows_of(run / "eval.csv")[-1]
+        last = rows_of(runs[0] / "eval.csv")[-1]
         assert float(last["step"]) == total
         score = f"{float(last['mean']):.1f} +- {float(last['std']):.1f}"
     else:
-        games, mean, std = evaluation_of(run)
-        score = f"{mean:.1f} +- {std:.1f} ({games} games)"
-    hours = float(rows_of(run / "episodes.csv")[-1]["seconds"]) / 3600
-    steps = f"{total / 1e6:g} M steps, 1 seed, {hours:.1f} h"
+        games, means, stds = zip(*map(evaluation_of, runs), strict=True)
+        spread = np.std(means, ddof=1) if len(runs) > 1 else stds[0]
+        score = f"{np.mean(means):.1f} +- {spread:.1f} ({games[0]} games)"
+    steps = f"{total / 1e6:g} M steps, {seeds}, {hours} h"
     assert f"Measured: {game} {score}, {steps}" in script.__doc__
 
 
@@ -219,39 +296,31 @@ def test_the_curve_of_2013_is_quoted():
 
 
 def test_the_curve_of_jax_is_quoted():
-    """Beside the torch curve at the same step."""
-    means, folder = {}, ROOT / "benchmark" / "results"
-    for name in ("dqn_atari_jax", "dqn_atari"):
-        with open(folder / f"{name}-two_cores" / RUNS[0][0] / "seed1" / "episodes.csv") as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    """Beside the torch curve in float32 at the same step."""
+    means, parts = {}, {}
+    for name in ("dqn_atari_jax-two_cores", "dqn_atari-two_cores_float32"):
+        rows = rows_of(RESULTS / name / PONG / "seed1" / "episodes.csv")
+        rows = [{k: float(v) for k, v in row.items()} for row in rows]
         assert rows[-1]["step"] > 480_000
         rows = [row for row in rows if row["step"] <= 500_000]
         returns = [row["episodic_return"] for row in rows]
         means[name] = [quoted(np.mean(x)) for x in (returns[:20], returns[-100:], returns[-20:])]
         means[name] += [f"{np.mean([row['episodic_length'] for row in rows[-20:]]):,.0f}"]
         spans = range(350_000, 500_000, 25_000)
-        parts = [[row for row in rows if 0 < row["step"] - start <= 25_000] for start in spans]
-        parts = [quoted(np.mean([row["episodic_return"] for row in part])) for part in parts]
-        more = (ROOT / "benchmark" / "README.md").read_text()
-        assert ", ".join(parts) in " ".join(more.split())
-    first, hundred, twenty, steps = means["dqn_atari_jax"]
+        spans = [[row for row in rows if 0 < row["step"] - start <= 25_000] for start in spans]
+        parts[name] = [quoted(np.mean([row["episodic_return"] for row in part])) for part in spans]
+    more = " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    here, there = (", ".join(values) for values in parts.values())
+    assert f"the mean returns are {here} here and {there} there" in more
+    first, hundred, twenty, steps = means["dqn_atari_jax-two_cores"]
     ours = f"first 20 games {first}, last 100 {hundred}, last 20 {twenty}, of {steps} steps each;"
-    _, hundred, twenty, steps = means["dqn_atari"]
-    other = f"`dqn_atari.py` had {hundred} and {twenty}, of {steps} steps, by then"
+    _, hundred, twenty, steps = means["dqn_atari-two_cores_float32"]
+    other = f"`dqn_atari.py` in float32 had {hundred} and {twenty}, of {steps} steps, by then"
+    games, mean, std = evaluation_of(RESULTS / "dqn_atari_jax-two_cores" / PONG / "seed1")
+    evaluation = f"Its last weights play {quoted(mean)} ± {quoted(std)} in {games} games"
     for readme in (ROOT / "README.md", ROOT / "benchmark" / "README.md"):
-        assert f"{ours} {other}" in readme.read_text()
-        games, mean, std = evaluation_of(folder / "dqn_atari_jax-two_cores" / RUNS[0][0] / "seed1")
-        evaluation = f"{quoted(mean)} ± {quoted(std)} in {games} games"
-        assert f"Its last weights play {evaluation}" in " ".join(readme.read_text().split())
-
-
-def test_the_speeds_of_the_three_scripts_are_quoted():
-    """One round, in the order of the text."""
-    rates = [line["steps_per_second"] for line in lines_of("speed_scripts_two_cores.jsonl")]
-    text = (ROOT / "benchmark" / "README.md").read_text()
-    text = text.split("The three scripts beside each other")[1].split("## Memory")[0]
-    places = [text.index(f"{rate:.1f}") for rate in rates]
-    assert len(rates) == 5 and places == sorted(places)
+        text = " ".join(readme.read_text().split())
+        assert f"{ours} {other}" in text and evaluation in text
 
 
 def test_the_speeds_with_one_update_per_step_are_quoted():
@@ -273,7 +342,7 @@ def test_the_speeds_with_one_update_per_step_are_quoted():
 
 def span_of(setting, lo, hi):
     """Mean return, as quoted, and number of the Pong games that ended in (lo, hi]; the flags."""
-    (path,) = (RESULTS.parent / setting / "PongNoFrameskip-v4").glob("seed*/episodes.csv")
+    (path,) = (RESULTS / setting / "PongNoFrameskip-v4").glob("seed*/episodes.csv")
     rows = [row for row in rows_of(path) if lo < int(row["step"]) <= hi]
     mean = quoted(np.mean([float(row["episodic_return"]) for row in rows]))
     return f"{mean} ({len(rows)} games)", json.loads((path.parent / "args.json").read_text())
@@ -281,11 +350,12 @@ def span_of(setting, lo, hi):
 
 def test_the_pair_of_precisions_on_pong_is_quoted():
     """Games that ended in three spans, the last one of the shorter run."""
-    runs = ["dqn_atari-two_cores_bf16", "dqn_atari-two_cores", "dqn_atari-two_cores_float32"]
+    runs = ["earlier/dqn_atari-two_cores_bf16", "earlier/dqn_atari-two_cores"]
+    runs += ["dqn_atari-two_cores_float32"]
     text = (ROOT / "benchmark" / "README.md").read_text()
     ends = [span_of(run, 0, 10**7)[1] for run in runs]
     assert [args.get("precision") for args in ends] == ["auto", None, "float32"]
-    paths = [next((RESULTS.parent / run).glob("Pong*/seed*/episodes.csv")) for run in runs]
+    paths = [next((RESULTS / run).glob("Pong*/seed*/episodes.csv")) for run in runs]
     last = min(int(rows_of(path)[-1]["step"]) for path in paths) // 10_000 * 10_000
     for hi in (490_000, 820_000, last):
         lo, others = hi - 60_000, ["dqn_atari_jax-two_cores"] if hi == 490_000 else []
@@ -294,39 +364,50 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
     assert f"three spans (the last one to {last:,})" in text
 
 
+def breakout_of(setting):
+    """Of three seeds the last 100 games by step 200,000 and by the end, the 30 games; a flag."""
+    by_200_000, ends, plays = [], [], []
+    for run in sorted((RESULTS / setting / BREAKOUT).glob("seed*")):
+        rows = rows_of(run / "episodes.csv")
+        steps = np.array([int(row["step"]) for row in rows])
+        games = np.array([float(row["episodic_return"]) for row in rows])
+        assert (239_000 if run.name == "seed1" else 238_500) < steps[-1] <= 240_000  # last game
+        by_200_000.append(np.mean(games[steps <= 200_000][-100:]))
+        ends.append(np.mean(games[-100:]))
+        plays.append(evaluation_of(run))
+        assert plays[-1][0] == 30
+    assert len(ends) == 3
+    return by_200_000, ends, plays, json.loads((run / "args.json").read_text())
+
+
+def difference_of(ours, theirs):
+    """With the standard error over seeds."""
+    error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 3)
+    return f"{quoted(np.mean(ours) - np.mean(theirs))} ± {quoted(error)}"
+
+
+def breakout_rows(name, by_200_000, ends, plays):
+    """The rows of a setting in the tables of pairs."""
+    cells = [quoted(x) for x in (*by_200_000, np.mean(by_200_000))]
+    yield f"| last 100 games by step 200,000 | {name} | {' | '.join(cells)} |"
+    cells = [quoted(x) for x in (*ends, np.mean(ends))]
+    yield f"| last 100 games by the end | {name} | {' | '.join(cells)} |"
+    cells = [f"{quoted(mean)} ± {quoted(std)}" for _, mean, std in plays]
+    cells += [quoted(np.mean([mean for _, mean, _ in plays]))]
+    yield f"| 30 games of the last weights | {name} | {' | '.join(cells)} |"
+
+
 def test_bfloat16_beside_float32_is_quoted():
     """Three seeds each with the last layer in float32 on Breakout, and so far one on Pong."""
     text = (ROOT / "benchmark" / "README.md").read_text()
-    means = {}
-    for products, precision in ("bfloat16", "auto"), ("float32", "float32"):
-        by_200_000, ends, plays = [], [], []
-        for seed in (1, 2, 3):
-            run = RESULTS.parent / f"dqn_atari-pairs_{products}" / "BreakoutNoFrameskip-v4"
-            run = run / f"seed{seed}"
-            rows = rows_of(run / "episodes.csv")
-            assert json.loads((run / "args.json").read_text())["precision"] == precision
-            steps = np.array([int(row["step"]) for row in rows])
-            games = np.array([float(row["episodic_return"]) for row in rows])
-            assert steps[-1] > 200_000
-            by_200_000.append(np.mean(games[steps <= 200_000][-100:]))
-            if (run / "evaluation.txt").exists():
-                assert steps[-1] > (239_000 if seed == 1 else 238_000)  # where the last game ended
-                ends.append(np.mean(games[-100:]))
-                number, mean, std = evaluation_of(run)
-                assert number == 30
-                plays.append(f"{quoted(mean)} ± {quoted(std)}")
-        assert len(ends) >= 2
-        cells = [quoted(x) for x in (*by_200_000, np.mean(by_200_000))]
-        assert f"| last 100 games by step 200,000 | {products} | {' | '.join(cells)} |" in text
-        cells = " | ".join(quoted(x) for x in ends)
-        assert f"| last 100 games by the end | {products} | {cells} |" in text
-        assert f"| 30 games of the last weights | {products} | {' | '.join(plays)} |" in text
-        means[products] = by_200_000
-    ours, theirs = means["bfloat16"], means["float32"]
-    error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 3)
-    difference = quoted(np.mean(ours) - np.mean(theirs))
-    assert f"{difference} ± {quoted(error)}" in text
-    runs = "dqn_atari-two_cores_bfloat16", "dqn_atari-two_cores_float32"
+    *ours, flags = breakout_of("dqn_atari-two_cores")
+    *theirs, others = breakout_of("dqn_atari-two_cores_float32")
+    assert (flags["precision"], others["precision"]) == ("auto", "float32")
+    rows = [*breakout_rows("bfloat16", *ours), *breakout_rows("float32", *theirs)]
+    assert all(row in text for row in rows)
+    first, last = (difference_of(ours[i], theirs[i]) for i in (0, 1))
+    assert f"over seeds: {first} by step 200,000, {last} by the end." in text
+    runs = "dqn_atari-two_cores", "dqn_atari-two_cores_float32"
     for lo in (240_000, 340_000):
         cells = " | ".join(span_of(run, lo, lo + 60_000)[0] for run in runs)
         assert f"| Pong, {lo:,} to {lo + 60_000:,} | {cells} |" in text
@@ -351,7 +432,7 @@ def test_the_score_table_is_of_the_results():
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     text = (ROOT / "benchmark" / "README.md").read_text()
     assert text.split("<!-- scores.py -->")[1].split("<!-- end -->")[0].strip() == table.strip()
-    assert table.count("DQN 2015") == 2 and table.count("`dqn_atari-two_cores`") == 2
+    assert table.count("DQN 2015") == 2 and table.count("`dqn_atari-two_cores`") == 4
 
 
 def test_sticky_actions_have_a_row_of_their_own(tmp_path, monkeypatch):
@@ -391,7 +472,7 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     assert plot.last_100([1.0] * 100 + [3.0] * 100)[[0, 149, 199]].tolist() == [1, 2, 3]
     assert ("CleanRL dqn_atari.py", 1e7, 20.25) in plot.published("Pong")
     plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))
-    curves = len(list(RESULTS.parent.glob("*/PongNoFrameskip-v4")))
+    curves = len(list(RESULTS.glob("*/PongNoFrameskip-v4")))
     assert len(plot.plt.gcf().axes[2].lines) == len(plot.published("Pong")) + curves
     assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05
 
@@ -408,16 +489,12 @@ def test_the_seconds_of_a_checkpoint_are_quoted():
 
 
 def test_later_measurements_are_quoted():
-    """The fourth comparison, the scripts again, and the parts again."""
+    """The fourth comparison, and the parts again."""
     more = (ROOT / "benchmark" / "README.md").read_text()
     rates = [x["steps_per_second"] for x in lines_of("speed_two_cores_fourth.jsonl") if "all" in x]
     with_mallopt, ours, cleanrl = rates
-    assert f"and\n{ours / cleanrl:.2f} times CleanRL" in more
+    assert f"flatter ours, {ours / cleanrl:.2f} times CleanRL in the last" in more
     assert f"{with_mallopt:.0f} steps/s with it, {ours:.0f} without" in more
-    again = lines_of("speed_scripts_two_cores_again.jsonl")
-    jax, bf16, float32, older = (f"{x['steps_per_second']:.0f}" for x in again if "all" in x)
-    text = f"`dqn_atari_jax.py` {jax}, `dqn_atari.py` {bf16} in bfloat16 and {float32} in float32"
-    assert f"{text}, `dqn_atari_2013.py` {older} in bfloat16." in " ".join(more.split())
     parts = [x for x in lines_of("parts_two_cores_again.jsonl") if "format" in x]
     last, last_bf16, default, default_bf16 = (x["update_fused_ms"] for x in parts)
     assert f"{100 * (1 - last / default):.0f} % less per update in float32" in more

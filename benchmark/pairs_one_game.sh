@@ -1,7 +1,0 @@
-#!/usr/bin/env bash
-# pairs_float32.sh with one game, as in the papers, instead of 8 side by side: do those learn as well?
-set -euo pipefail
-cd "$(dirname "$0")/.."
-exec "${PYTHON:-python}" benchmark/run.py --setting pairs_one_game --script dqn_atari.py --games Breakout --seeds 1 2 3 "$@" -- \
-    --total-timesteps 240000 --learning-starts 10000 --exploration-steps 100000 --buffer-size 200000 \
-    --precision float32 --num-envs 1

@@ -414,6 +414,43 @@ def test_bfloat16_beside_float32_is_quoted():
     assert [span_of(run, 0, 10**6)[1]["precision"] for run in runs] == ["auto", "float32"]
 
 
+def means_by(step, setting):
+    """Of each of three seeds of Breakout the last 100 games by a step."""
+    means = []
+    for run in sorted((RESULTS / setting / BREAKOUT).glob("seed*")):
+        rows = rows_of(run / "episodes.csv")
+        assert int(rows[-1]["step"]) > step
+        means.append(
+            np.mean([float(x["episodic_return"]) for x in rows if int(x["step"]) <= step][-100:])
+        )
+    assert len(means) == 3
+    return means
+
+
+def test_8_games_beside_one_are_quoted():
+    """Three seeds each of Breakout in float32: 8 games not worse beyond two standard errors."""
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    settings = "dqn_atari-two_cores_one_game", "dqn_atari-two_cores_float32"
+    flags, others = (
+        json.loads((RESULTS / name / BREAKOUT / "seed1" / "args.json").read_text())
+        for name in settings
+    )
+    differ = {name for name in flags if flags[name] != others[name]}
+    assert differ == {"run_dir", "num_envs"} and (flags["num_envs"], others["num_envs"]) == (1, 8)
+    for step in (100_000, 150_000, 200_000):
+        one, eight = (means_by(step, name) for name in settings)
+        for games, means in (1, one), (8, eight):
+            cells = " | ".join(quoted(x) for x in (*means, np.mean(means)))
+            assert f"| {step:,} | {games} | {cells} |" in text
+    error = np.sqrt((np.var(one, ddof=1) + np.var(eight, ddof=1)) / 3)
+    difference = difference_of(eight, one)
+    assert f"over seeds: {difference}." in text
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    scores = f"{quoted(np.mean(one))} in the last 100 training games with one"
+    assert f"{scores} and {quoted(np.mean(eight))} with 8, a difference of {difference}" in readme
+    assert np.mean(eight) - np.mean(one) > -2 * error
+
+
 def test_what_bfloat16_does_to_actions_is_quoted():
     """Each model's shares, before and with the last layer in float32."""
     text = (ROOT / "benchmark" / "README.md").read_text()

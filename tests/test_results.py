@@ -50,10 +50,11 @@ def test_a_curve_is_whole(run):
     args = json.loads((RESULTS / run / "args.json").read_text())
     total, last = args["total_timesteps"], steps[-1]
     assert (np.diff(steps) >= 0).all() and last <= total
+    played = sum(row["episodic_length"] for row in rows)
     if (RESULTS / run / "evaluation.txt").exists():  # it came to its end
-        assert last > 0.98 * total
+        assert last > 0.98 * total and played > 0.95 * total
     assert all(row["frames"] == 4 * row["step"] for row in rows)
-    assert 0.95 * last < sum(row["episodic_length"] for row in rows) <= total
+    assert 0.95 * last < played <= total
     least, most = (-21, 21) if PONG in run else (0, 864)
     assert all(least <= row["episodic_return"] <= most for row in rows)
 
@@ -107,8 +108,7 @@ def test_the_weights_play_their_score_again(run, total, least, most, tmp_path):
     env_id = run.split("/")[-2]
     flags = f"--env-id {env_id} --seed {run[-1]} --evaluate benchmark/models/{env_id}.pt"
     flags += " --device cpu --precision float32"
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert flags in readme or (run[-1] == "1" and "of Pong with `--seed 1`" in readme)
+    assert flags in " ".join((ROOT / "README.md").read_text().split())
     done = subprocess.run(
         [sys.executable, "dqn_atari.py", *flags.split()],
         cwd=ROOT,

@@ -536,13 +536,13 @@ def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float]
 def held_out_states(env, args: Args) -> np.ndarray:
     """States of a random policy, (500, 4, 84, 84) uint8, every tenth of its games. The mean of max
     Q over them tells of progress with less noise than scores [NIPS s5.1]. Their number: ours."""
-    rng, states, over = np.random.default_rng(args.seed), [], True
-    for step in range(5_000):
-        if over:
-            obs, _ = env.reset(seed=args.seed + 20_000 + step)
+    rng, states = np.random.default_rng(args.seed), []
+    obs, _ = env.reset(seed=args.seed + 20_000)
+    for _ in range(5_000):
         states.append(obs)
         obs, _, terminated, truncated, _ = env.step(rng.integers(env.action_space.n))
-        over = terminated or truncated
+        if terminated or truncated:
+            obs, _ = env.reset()
     return np.stack(states[::10])
 
 

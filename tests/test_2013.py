@@ -127,7 +127,7 @@ def test_epsilon_falls_from_the_first_step_on(script):
 def test_one_game_equals_a_scalar_loop_bit_for_bit(script, monkeypatch, tmp_path):
     """Act, learn, store, with one update at every step after learning starts."""
     settings = dict(lengths=(11, 6), rewards=(0.0, 3.0, -2.0), action_bonus=1)
-    replace_game(monkeypatch, script, Scripted, **settings)
+    replace_game(monkeypatch, script, Scripted, thin=False, **settings)
     args = tiny_args(script, tmp_path / "run", train_frequency=1, end_e=0.1)
     env = Scripted(**settings)
     obs, _ = env.reset(seed=1)
@@ -170,10 +170,12 @@ def test_held_out_states_are_every_tenth_of_random_games(script):
     assert not np.array_equal(states, other)
     env, rng = Scripted(lengths=(95,)), np.random.default_rng(3)
     obs, _ = env.reset(seed=20_003)
-    for step in range(50):
+    for step in range(5_000):
         if step % 10 == 0:
             assert np.array_equal(states[step // 10], obs)
-        obs, *_ = env.step(rng.integers(3))
+        obs, _, over, _, _ = env.step(rng.integers(3))
+        if over:
+            obs, _ = env.reset()
 
 
 def test_the_average_max_q_is_that_of_the_network_at_its_step(script, monkeypatch, tmp_path):

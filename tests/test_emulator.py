@@ -42,21 +42,21 @@ def fresh_process():
         yield pool
 
 
-def continues_exactly(script, fresh_process, env_id, steps=500, **changes):
+def continues_exactly(script, fresh_process, env_id, steps=250, **changes):
     args = dict(env_id=env_id, **changes)
     env, rng = script.make_env(script.Args(**args)), np.random.default_rng(7)
     env.reset(seed=3)
-    actions = rng.integers(env.action_space.n, size=300 + steps)
-    played(env, actions[:300])
+    actions = rng.integers(env.action_space.n, size=150 + steps)
+    played(env, actions[:150])
     state = env.get_wrapper_attr("state")
-    job = script.__name__, args, state, actions[300:]
+    job = script.__name__, args, state, actions[150:]
     there = fresh_process.apply_async(continued, job)
-    return played(env, actions[300:]) == there.get(120)
+    return played(env, actions[150:]) == there.get(120)
 
 
 @pytest.mark.parametrize("game", GAMES[::2])
 def test_a_game_goes_on_exactly_in_another_process(script, fresh_process, game):
-    """Colours, stacks, rewards, lives and no-ops of the next 500 steps."""
+    """Colours, stacks, rewards, lives and no-ops of the next 250 steps."""
     assert continues_exactly(script, fresh_process, f"{game}NoFrameskip-v4")
 
 

@@ -182,7 +182,7 @@ def test_both_loops_play_and_store_the_same(script, monkeypatch, tmp_path):
     """Of random play: the same games at the same steps, the same rows of the replay."""
     ends = []
     for module in (script, dqn_atari):
-        replace_game(monkeypatch, module, Scripted, **TOY)
+        replace_game(monkeypatch, module, Scripted, thin=False, **TOY)
         changes = TOY_ARGS | dict(learning_starts=600, eval_frequency=0)
         ends.append(module.train(tiny_args(module, tmp_path / module.__name__, **changes)))
     ours, theirs = ends
@@ -373,7 +373,7 @@ def test_a_game_that_dies_while_a_run_is_resumed_is_no_damaged_checkpoint(
 
 def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
     """Its weights are those of the last step; another game's are refused."""
-    replace_game(monkeypatch, script, Scripted)
+    replace_game(monkeypatch, script, Scripted, thin=False)
     end = script.train(tiny_args(script, tmp_path / "run"))
     model = str(end.run_dir / "model.npz")
     with np.load(model, allow_pickle=False) as file:

@@ -20,7 +20,7 @@ from toy import only
 
 FLAGS = """--device cpu --num-envs 4 --total-timesteps {steps} --buffer-size 2000
 --learning-starts 800 --exploration-steps 2000 --checkpoint-frequency 400
---eval-frequency 2000"""
+--eval-frequency 2000 --batch-size 4"""
 OWN = {
     "dqn_atari": "--target-network-frequency 400 --eval-games 1 --eval-max-frames 400",
     "dqn_atari_2013": "--eval-steps 100 --train-frequency 4",

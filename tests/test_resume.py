@@ -497,7 +497,7 @@ def test_too_small_a_disk_is_found_before_training(script, monkeypatch, small_di
 def test_a_disk_that_fills_keeps_the_last_checkpoint_and_the_run(
     script, monkeypatch, whole, small_disk, capfd
 ):
-    """The network alone needs more than is left, so one checkpoint fits and no second."""
+    """What is left is less than the frames of the replay, so one checkpoint fits and no second."""
     replace_game(monkeypatch, script, Scripted, **TOY)
     settings = dict(TOY_ARGS, checkpoint_frequency=200)
     subprocess.run(["mount", "-o", "remount,size=60m", str(small_disk)], check=True)
@@ -506,7 +506,7 @@ def test_a_disk_that_fills_keeps_the_last_checkpoint_and_the_run(
     def save(run_dir, about, progress, *rest):
         if progress["step"] == 400:
             free = shutil.disk_usage(small_disk).free
-            (small_disk / "filler").write_bytes(bytes(free - 5_000_000))
+            (small_disk / "filler").write_bytes(bytes(free - 500_000))
         original(run_dir, about, progress, *rest)
 
     monkeypatch.setattr(script, "save_checkpoint", save)

@@ -286,8 +286,8 @@ def test_a_job_array_with_a_time_limit_a_failure_and_a_cancellation(slurm, tmp_p
     wait_until(lambda: list((tmp_path / "runs").glob("*/Freeway*/seed1/checkpoint.pt")), 120)
     out("scancel", f"{job}_5")
     wait_until(lambda: "Restarts=1" in out("scontrol", "show", "job", first), 120)
-    out("scontrol", "update", f"JobId={first}", "StartTime=now", "TimeLimit=10")
-    wait_until(lambda: not out("squeue", "--noheader"), 240)
+    out("scontrol", "update", f"JobId={first}", "StartTime=now", "TimeLimit=20")
+    wait_until(lambda: not out("squeue", "--noheader"), 900)  # 120 to 240 beside other tests
     outputs = [(tmp_path / f"{task}.out").read_text() for task in range(1, 6)]
     assert "seed1: interrupted" in outputs[0] and outputs[0].endswith("seed1: finished\n")
     assert outputs[1].endswith("seed1: finished\n") and outputs[2].endswith("seed1: finished\n")

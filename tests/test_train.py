@@ -198,7 +198,7 @@ def test_game_i_is_seeded_with_seed_plus_i(script, monkeypatch, tmp_path):
 def test_one_game_equals_a_scalar_loop_bit_for_bit(script, monkeypatch, tmp_path):
     """Pitfalls 29, 30, 31: act, learn, copy, store; so no update sees its own step."""
     settings = dict(lengths=(11, 6), rewards=(0.0, 3.0, -2.0), lives_lost=(4,), action_bonus=1)
-    replace_game(monkeypatch, script, Scripted, **settings)
+    replace_game(monkeypatch, script, Scripted, thin=False, **settings)
     args = tiny_args(script, tmp_path / "run", target_network_frequency=90)
 
     env = Scripted(**settings)

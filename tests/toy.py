@@ -5,6 +5,7 @@ import dataclasses
 import gymnasium as gym
 import numpy as np
 import pytest
+from torch import channels_last, nn
 
 
 def only(*names):
@@ -112,13 +113,48 @@ class Scripted(ToyGame):
         return reward, over and not self.truncates, over and self.truncates, life_lost
 
 
-def replace_game(monkeypatch, script, game, **settings):
-    """Every `make_env` of the script, in its worker processes too, gives this game."""
+def replace_game(monkeypatch, script, game, thin=None, **settings):
+    """Every `make_env` of the script, in its worker processes too, gives this game.
+
+    With it comes a thin network, unless something is to be learned or `thin` is False: what is
+    counted, kept and resumed does not depend on its size, and most of a toy run's time does.
+    """
 
     def make_env(args, training=True, videos=None):
         return game(**settings)
 
     monkeypatch.setattr(script, "make_env", make_env)
+    if thin is not False and game is not Catch:
+        for name, thinner in ("QNetwork", thin_network), ("make_network", thin_jax_network):
+            if hasattr(script, name):
+                monkeypatch.setattr(script, name, thinner(getattr(script, name)))
+
+
+def thin_network(network):
+    """The script's network with two convolutions of 4 channels and one layer behind them."""
+
+    class QNetwork(network):
+        def __init__(self, num_actions, bf16=False):
+            super().__init__(num_actions, bf16)
+            layers = nn.Conv2d(4, 4, 8, stride=8), nn.ReLU(), nn.Conv2d(4, 4, 2, stride=2)
+            layers = *layers, nn.ReLU(), nn.Flatten(), nn.Linear(100, num_actions)
+            self.network = nn.Sequential(*layers).to(memory_format=channels_last)
+
+    return QNetwork
+
+
+def thin_jax_network(make_network):
+    """The script's network with 8 of its channels a layer."""
+    sizes = (4, 8), (8, 8), (8, 8), (7 * 7 * 8, 8), (8, None)
+
+    def make_thin_network(seed, num_actions):
+        layers = zip(make_network(seed, num_actions), sizes, strict=True)
+        return [
+            {"weight": layer["weight"][..., :fan_in, :out], "bias": layer["bias"][:out]}
+            for layer, (fan_in, out) in layers
+        ]
+
+    return make_thin_network
 
 
 def tiny_args(script, run_dir, **changes):

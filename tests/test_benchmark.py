@@ -63,38 +63,38 @@ def test_counted_says_how_often_the_optimizer_stepped(tmp_path):
 
 
 def test_speed_of_commands_is_of_their_difference(tmp_path):
-    """100 steps in 0.5 s and in 1 s after a start of 1 s: 200 and 100 steps/s, 0.25 updates."""
+    """100 steps in 1 s and in 2 s after a start of 0.5 s: 100 and 50 steps/s, 0.25 updates."""
     program = tmp_path / "command.py"
     program.write_text(
         """import json, sys, time
 steps, seconds = int(sys.argv[1]), float(sys.argv[2])
-time.sleep(1 + steps * seconds)
+time.sleep(0.5 + steps * seconds)
 print(json.dumps({"optimizer_steps": steps // 4 + 1}))
 """
     )
-    commands = [f"{sys.executable} {program} {{steps}} {s}" for s in (0.005, 0.01)]
+    commands = [f"{sys.executable} {program} {{steps}} {s}" for s in (0.01, 0.02)]
     *rates, ratio = lines_of(
         "benchmark/speed.py", "--short", 100, "--long", 200, "--commands", *commands
     )
     assert [line["updates_per_step"] for line in rates] == [0.25, 0.25]
-    assert [line["steps_per_second"] for line in rates] == pytest.approx([200, 100], rel=0.3)
+    assert [line["steps_per_second"] for line in rates] == pytest.approx([100, 50], rel=0.3)
     expected = rates[0]["steps_per_second"] / rates[1]["steps_per_second"]
     assert ratio["ratio"] == pytest.approx(expected, abs=0.02)
 
 
 def test_alternate_compares_variants_of_a_script(tmp_path):
-    """A copy that waits 50 ms a game if told so; its flags and its environment reach it."""
+    """A copy that waits 100 ms a game if told so; its flags and its environment reach it."""
     slow = tmp_path / "slow_copy.py"
     text = (ROOT / "dqn_atari.py").read_text()
     wait = '    time.sleep(float(os.environ["WAIT"]) * len(obs))\n'
     before = "    explore = rng.random(len(obs)) < epsilon\n"
     assert text.count(before) == 1
     slow.write_text(text.replace(before, wait + before))
-    variants = [f"WAIT=0 {slow}", f"WAIT=0.05 {slow} --num-envs 2"]
+    variants = [f"WAIT=0 {slow}", f"WAIT=0.1 {slow} --num-envs 2"]
     flags = ["--flags=--num-envs 1 --batch-size 1 --learning-starts 40"]
     flags += ["--warm-up", 48, "--rounds", 3, "--block", 8]
     fast, held = lines_of("benchmark/alternate.py", *variants, *flags)
-    assert fast["ratio"] == [1, 1, 1] and fast["steps_per_second"] > 40
-    assert 10 < held["steps_per_second"] <= 20 and max(held["ratio"]) < 0.5
+    assert fast["ratio"] == [1, 1, 1] and fast["steps_per_second"] > 20
+    assert 5 < held["steps_per_second"] <= 10 and held["ratio"][1] < 0.5  # the median
     assert (held["variant"], held["flags"]) == (variants[1], flags[0].removeprefix("--flags="))
     assert (held["rounds"], held["block"]) == (3, 8)

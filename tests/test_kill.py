@@ -121,16 +121,17 @@ def killed_again_and_again(script, game, tmp_path, steps, kills, writing, number
     return seen
 
 
+@only("dqn_atari")
 def test_a_killed_breakout_run_ends_as_if_it_had_not_been(script, tmp_path):
     """2 kills, one of them inside the writing of a checkpoint."""
     seen = killed_again_and_again(script, "Breakout", tmp_path, 2_400, 2, 1, signal.SIGKILL)
     assert len(seen) == 2 and any(fact["writing"] for fact in seen)
 
 
-@only("dqn_atari_jax")
+@only("dqn_atari_2013", "dqn_atari_jax")
 @pytest.mark.long
-def test_a_killed_jax_run_ends_as_if_it_had_not_been(script, tmp_path):
-    """As above; its programs are compiled anew at every start."""
+def test_a_killed_run_of_another_script_ends_as_if_it_had_not_been(script, tmp_path):
+    """As above; JAX compiles its programs anew at every start."""
     test_a_killed_breakout_run_ends_as_if_it_had_not_been(script, tmp_path)
 
 

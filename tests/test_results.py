@@ -62,6 +62,7 @@ def test_a_curve_is_whole(run):
 TABLE = {  # row of README.md: setting, game
     "Breakout, bfloat16 (default)": ("dqn_atari-two_cores", BREAKOUT),
     "Breakout, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
+    "Breakout, float32, one game": ("dqn_atari-two_cores_one_game", BREAKOUT),
     "Pong, float32": ("dqn_atari-two_cores_float32", PONG),
     "Pong, bfloat16, earlier version": ("earlier/dqn_atari-two_cores", PONG),
 }
@@ -431,24 +432,25 @@ def test_8_games_beside_one_are_quoted():
     """Three seeds each of Breakout in float32: 8 games not worse beyond two standard errors."""
     text = (ROOT / "benchmark" / "README.md").read_text()
     settings = "dqn_atari-two_cores_one_game", "dqn_atari-two_cores_float32"
-    flags, others = (
-        json.loads((RESULTS / name / BREAKOUT / "seed1" / "args.json").read_text())
-        for name in settings
-    )
+    (*one, flags), (*eight, others) = (breakout_of(name) for name in settings)
     differ = {name for name in flags if flags[name] != others[name]}
-    assert differ == {"run_dir", "num_envs"} and (flags["num_envs"], others["num_envs"]) == (1, 8)
-    for step in (100_000, 150_000, 200_000):
-        one, eight = (means_by(step, name) for name in settings)
-        for games, means in (1, one), (8, eight):
+    assert differ - {"run_dir", "resume"} == {"num_envs"}
+    assert (flags["num_envs"], others["num_envs"]) == (1, 8)
+    assert all(row in text for row in breakout_rows("1 game", *one))
+    assert all(row in text for row in breakout_rows("8 games", *eight))
+    for step in (100_000, 150_000):
+        for games, setting in zip(("1 game", "8 games"), settings, strict=True):
+            means = means_by(step, setting)
             cells = " | ".join(quoted(x) for x in (*means, np.mean(means)))
-            assert f"| {step:,} | {games} | {cells} |" in text
-    error = np.sqrt((np.var(one, ddof=1) + np.var(eight, ddof=1)) / 3)
-    difference = difference_of(eight, one)
-    assert f"over seeds: {difference}." in text
+            assert f"| last 100 games by step {step:,} | {games} | {cells} |" in text
+    first, last = (difference_of(eight[i], one[i]) for i in (0, 1))
+    assert f"over seeds: {first} by step 200,000, {last} by the end. Three" in text
     readme = " ".join((ROOT / "README.md").read_text().split())
-    scores = f"{quoted(np.mean(one))} in the last 100 training games with one"
-    assert f"{scores} and {quoted(np.mean(eight))} with 8, a difference of {difference}" in readme
-    assert np.mean(eight) - np.mean(one) > -2 * error
+    scores = f"{quoted(np.mean(one[1]))} in the last 100 training games with one"
+    assert f"{scores} and {quoted(np.mean(eight[1]))} with 8, a difference of {last}" in readme
+    for ours, theirs in zip(eight[:2], one[:2], strict=True):
+        error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 3)
+        assert np.mean(ours) - np.mean(theirs) > -2 * error
 
 
 def test_what_bfloat16_does_to_actions_is_quoted():

@@ -128,11 +128,11 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
     extra = SHORT + OWN["dqn_atari.py"] + " --total-timesteps 8000"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(extra))
     run = tmp_path / "runs" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed1"
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not (run / "eval.csv").exists() and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output  # a failure says more than an interruption
     assert "NoSuchGameNoFrameskip-v4/seed1: failed with exit code 2" in output
     assert "type --env-id" in output and "PongNoFrameskip-v4/seed1: interrupted" in output
@@ -239,7 +239,7 @@ def slurm(tmp_path, monkeypatch):
             log = open(folder / "daemons.log", "a")
             running.append(subprocess.Popen(command, stdout=log, stderr=log))
             time.sleep(1)
-        wait_until(lambda: "idle" in out("sinfo", "--noheader"), 30)
+        wait_until(lambda: "idle" in out("sinfo", "--noheader"), 60)
         yield folder
     finally:
         subprocess.run(["scancel", "--user", "root"], capture_output=True)
@@ -281,11 +281,11 @@ def test_a_job_array_with_a_time_limit_a_failure_and_a_cancellation(slurm, tmp_p
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     first = f"{job}_1"
-    wait_until(lambda: "RUNNING" in out("scontrol", "show", "job", first), 60)
+    wait_until(lambda: "RUNNING" in out("scontrol", "show", "job", first), 120)
     out("scontrol", "update", f"JobId={first}", "TimeLimit=1")
-    wait_until(lambda: list((tmp_path / "runs").glob("*/Freeway*/seed1/checkpoint.pt")), 120)
+    wait_until(lambda: list((tmp_path / "runs").glob("*/Freeway*/seed1/checkpoint.pt")), 300)
     out("scancel", f"{job}_5")
-    wait_until(lambda: "Restarts=1" in out("scontrol", "show", "job", first), 120)
+    wait_until(lambda: "Restarts=1" in out("scontrol", "show", "job", first), 300)
     out("scontrol", "update", f"JobId={first}", "StartTime=now", "TimeLimit=20")
     wait_until(lambda: not out("squeue", "--noheader"), 900)  # 120 to 240 beside other tests
     outputs = [(tmp_path / f"{task}.out").read_text() for task in range(1, 6)]

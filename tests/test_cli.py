@@ -249,6 +249,7 @@ def test_an_unknown_flag_or_value_ends_with_code_2(command, tmp_path, flags):
 
 
 # --- Help -----------------------------------------------------------------------------------------
+@only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 def test_help_shows_every_flag_with_its_comment_within_10_seconds(script, tmp_path):
     """The trailing comments of Args are the manual. The seconds are its own, of a processor: by the
     clock it took 4 s alone, and 11 s beside other tests on two slow cores."""

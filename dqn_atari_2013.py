@@ -10,11 +10,10 @@
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
 Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h in bfloat16 (breakout_2013_two_cores.sh).
 
-References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
-1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
-of Mnih et al., Nature 518 (2015); [Lua FILE:n] line n of google-deepmind/dqn at 9d9b1d1, the code
-they released then; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649; [CleanRL]
-the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
+Tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv 1312.5602 (2013);
+[Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1 of Mnih et al.,
+Nature 518 (2015); [Lua FILE:n] line n of their code, google-deepmind/dqn at 9d9b1d1; [alewrap FILE]
+of google-deepmind/alewrap at 5d52649; [CleanRL] vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 
 Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1
@@ -702,6 +701,7 @@ def train(args: Args) -> SimpleNamespace:
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.backends.cudnn.deterministic = args.torch_deterministic
+        torch.set_flush_denormal(True)  # moments of dead weights shrink to such, slow numbers
         torch.manual_seed(args.seed)
         q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
         if args.init_from and not args.resume:

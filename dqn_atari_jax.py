@@ -11,11 +11,10 @@ Then --resume runs/... goes on with a run, --evaluate runs/.../model.npz plays w
 Measured: Pong -14.8 +- 3.6 (30 games), 0.5 M steps, 1 seed, 1.9 h, benchmark/pong_jax_two_cores.sh.
 As dqn_atari.py in float32: equal weights and batches, equal updates to rounding (test_jax.py).
 
-References, as tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv
-1312.5602 (2013); [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1
-of Mnih et al., Nature 518 (2015); [Lua FILE:n] line n of google-deepmind/dqn at 9d9b1d1, the code
-they released then; [alewrap FILE] its environment, google-deepmind/alewrap at 5d52649; [CleanRL]
-the hyper-parameters of vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
+Tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv 1312.5602 (2013);
+[Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1 of Mnih et al.,
+Nature 518 (2015); [Lua FILE:n] line n of their code, google-deepmind/dqn at 9d9b1d1; [alewrap FILE]
+of google-deepmind/alewrap at 5d52649; [CleanRL] vwxyzjn/cleanrl's dqn_atari.py at fe8d8a0.
 
 Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1

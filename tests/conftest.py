@@ -18,6 +18,13 @@ def script(request):
     return importlib.import_module(request.param)
 
 
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """A run flushes them to zero in its process, for good; the next test has them again."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 def pytest_collection_modifyitems(config, items):
     """Tests that need CUDA, SLURM, a browser or a screen are left out where there is none."""
     slurm = shutil.which("slurmctld") and shutil.which("munged") and os.geteuid() == 0

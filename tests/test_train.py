@@ -53,6 +53,16 @@ def spy(monkeypatch, script, name, note):
     monkeypatch.setattr(script, name, wrapped)
 
 
+def test_numbers_below_the_normal_ones_are_zero_while_a_run_learns(script, monkeypatch, tmp_path):
+    """Adam shrinks a dead weight's moment by a tenth an update, to numbers that take 20 ms."""
+    replace_game(monkeypatch, script, Scripted)
+    small, seen = torch.full((100_000,), 2e-38), []
+    spy(monkeypatch, script, "update", lambda *_: seen.append((small * 0.25).count_nonzero()))
+    assert (small * 0.25).all()
+    script.train(tiny_args(script, tmp_path / "run"))
+    assert len(seen) == 125 and not any(seen)
+
+
 # --- Schedules of updates and copies --------------------------------------------------------------
 @pytest.mark.parametrize("num_envs", [1, 2, 4, 8])
 @pytest.mark.parametrize(

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from toy import Scripted, replace_game, tiny_args
+
+import dqn_atari
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,6 +84,23 @@ print(json.dumps({"optimizer_steps": steps // 4 + 1}))
     assert [line["steps_per_second"] for line in rates] == pytest.approx([100, 50], rel=0.3)
     expected = rates[0]["steps_per_second"] / rates[1]["steps_per_second"]
     assert ratio["ratio"] == pytest.approx(expected, abs=0.02)
+
+
+def test_denormals_counts_them_and_times_both(monkeypatch, tmp_path):
+    """1,605,632 of 1,685,667 first moments are made such numbers in a checkpoint of 50 updates."""
+    replace_game(monkeypatch, dqn_atari, Scripted, thin=False)
+    args = tiny_args(dqn_atari, tmp_path / "run", total_timesteps=300, keep_checkpoint=True)
+    path = dqn_atari.train(args).run_dir / "checkpoint.pt"
+    torch.set_flush_denormal(False)
+    state = torch.load(path, weights_only=True)
+    state["learner"][2]["state"][6]["exp_avg"].fill_(1e-40)
+    torch.save(state, path)
+    (line,) = lines_of("benchmark/denormals.py", path, "--rounds", 2, "--block", 2)
+    assert (line["step"], line["num_updates"]) == (300, 50)
+    assert line["exp_avg"]["subnormal"] == pytest.approx(1_605_632 / 1_685_667, abs=0.01)
+    assert line["exp_avg_sq"]["subnormal"] < 0.5 and line["exp_avg_sq"]["zero"] < 0.5
+    for name in ("update", "adam"):
+        assert line[f"{name}_ms_as_they_are"] > 0 and line[f"{name}_ms_flushed"] > 0
 
 
 def test_alternate_compares_variants_of_a_script(tmp_path):

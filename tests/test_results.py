@@ -582,4 +582,27 @@ def test_the_speeds_on_the_other_processor_are_quoted():
     assert f"the first is {single[0]:.2f} to {single[-1]:.2f} times CleanRL." in more
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"{ours[0] / cleanrl:.2f} times CleanRL's and {ours[0] / sb3:.2f} times SB3's" in readme
-    assert f"one game {ours[2] / cleanrl:.2f} and {ours[2] / sb3:.2f} times." in readme
+    assert f"one game {ours[2] / cleanrl:.2f} and {ours[2] / sb3:.2f} times. The" in readme
+
+
+def test_what_numbers_below_the_normal_ones_cost_is_quoted():
+    """Shares and milliseconds of each checkpoint; the rates from update 950 on."""
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    for line in lines_of("denormals_xeon.jsonl"):
+        shares = (f"{100 * line['exp_avg'][name]:.0f} %" for name in ("subnormal", "zero"))
+        names = ("as_they_are", "flushed")
+        times = (
+            f"{line[f'{part}_ms_{name}']:.1f}" for part in ("update", "adam") for name in names
+        )
+        assert f"| {line['num_updates']:,} | {' | '.join([*shares, *times])} |" in text
+    before, after = lines_of("alternate_flushed_xeon.jsonl")
+    low, median, high = after["ratio"]
+    rates = (f"{line['steps_per_second']:.0f}" for line in (before, after))
+    words = " ".join(text.split())
+    assert f"make {' and '.join(rates)} steps/s, {median:.2f} times (quartiles" in words
+    assert f"of {after['rounds']} blocks {low:.2f} to {high:.2f};" in words
+    disturbed = [line for line in lines_of("speed_flushed_xeon.jsonl") if "command" in line]
+    ours, *theirs = (" and ".join(f"{x:.0f}" for x in line["all"]) for line in disturbed)
+    assert f"ours made {ours} steps/s, theirs {', '.join(theirs)} (" in words
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"version is {median:.2f} times as fast there from step 6,000 on" in readme

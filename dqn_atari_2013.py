@@ -671,8 +671,7 @@ def restore(run_dir: Path, about, learner, envs, rng) -> dict:
             require(same or free, f"the run has {flag} {was}: leave {flag} out")
         step, total = state["progress"]["step"], about["args"]["total_timesteps"]
         require(step <= total, f"{step} steps are done: type --total-timesteps {step} or more")
-        for x, saved in zip(learner, state["learner"], strict=True):
-            # An optimizer would take the tensors as they are, in the file.
+        for x, saved in zip(learner, state["learner"], strict=True):  # saved: mapped from the file
             x.load_state_dict(saved if isinstance(x, ReplayBuffer) else copy.deepcopy(saved))
         rng.bit_generator.state = state["rng"]
         envs.set_attr("state", state["games"])
@@ -701,7 +700,7 @@ def train(args: Args) -> SimpleNamespace:
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.backends.cudnn.deterministic = args.torch_deterministic
-        torch.set_flush_denormal(True)  # moments of dead weights shrink to such, slow numbers
+        torch.set_flush_denormal(True)  # Adam's moments of dead weights become such: slow
         torch.manual_seed(args.seed)
         q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
         if args.init_from and not args.resume:

@@ -116,6 +116,6 @@ def test_alternate_compares_variants_of_a_script(tmp_path):
     flags += ["--warm-up", 48, "--rounds", 3, "--block", 8]
     fast, held = lines_of("benchmark/alternate.py", *variants, *flags)
     assert fast["ratio"] == [1, 1, 1] and fast["steps_per_second"] > 20
-    assert 5 < held["steps_per_second"] <= 10 and held["ratio"][1] < 0.5  # the median
+    assert 5 < held["steps_per_second"] <= 10 and max(held["ratio"]) < 0.5
     assert (held["variant"], held["flags"]) == (variants[1], flags[0].removeprefix("--flags="))
     assert (held["rounds"], held["block"]) == (3, 8)

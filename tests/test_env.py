@@ -814,7 +814,6 @@ def test_actions_are_the_minimal_set_of_the_game(script, env_id, count):
     assert len(env.unwrapped.ale.getMinimalActionSet()) == count
 
 
-@only("dqn_atari")
 def test_every_legacy_id_without_frame_skip_plays(script):
     """Every game that check_args offers makes and steps."""
     ids = [env_id for env_id in gymnasium.registry if env_id.endswith("NoFrameskip-v4")]

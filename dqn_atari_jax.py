@@ -190,12 +190,14 @@ class AtariGame(gym.Wrapper):
 
     def _repeat(self, action, frames):
         reward, actions = 0.0, self.ale.getMinimalActionSet()
-        for _ in range(frames):
+        for left in reversed(range(frames)):
             if not self.sticky or self.np_random.random() >= self.sticky:
                 self.held = action
             reward += self.ale.act(actions[self.held])  # past env.step, which costs more
-            self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
-            if self.ale.game_over():
+            over = self.ale.game_over()
+            if left < 2 or over:  # others are not seen; of a game's last step perhaps one is
+                self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
+            if over:
                 break
         return reward
 
@@ -458,8 +460,7 @@ def choose_device(name: str) -> jax.Device:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon at an agent step. It falls from the first on in [NIPS s5], once learning starts in
-    [Lua NeuralQLearner:369-371]."""
+    """Epsilon; it falls from 0 [NIPS s5], from learning_starts [Lua NeuralQLearner:369-371]."""
     fallen = min(max(step - args.learning_starts, 0) / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 
@@ -747,8 +748,7 @@ def train(args: Args) -> SimpleNamespace:
         steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
         bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
         for step in bar:
-            # Keep. A resumed run evaluates again at its first step, so eval.csv gets its row after
-            # the checkpoint, the first of which is written at step 0.
+            # Keep. A resumed run evaluates again first, so eval.csv has its row after a checkpoint.
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
                 figures = evaluate(learner["q_network"], eval_env, args, args.seed + 10_000, stop)

@@ -197,10 +197,11 @@ def test_maximum_is_taken_over_colours_before_luminance(drive):
 
 
 @only("dqn_atari")
-@pytest.mark.parametrize("end, shown", [(1, [1]), (2, [1, 2]), (3, [2, 3]), (4, [3, 4])])
+@pytest.mark.parametrize("end, shown", [(1, [1]), (2, [2]), (3, [3]), (4, [3, 4])])
 @pytest.mark.parametrize("how", ["over", "truncated"])
 def test_a_repeat_cut_short_shows_only_its_own_frames(drive, end, shown, how):
-    """Pitfall 2: frames of the step before or of an older game would light their own blocks."""
+    """Pitfall 2: frames of the step before or of an older game would light their own blocks. Of a
+    game that ends before its step does only the last is seen; nothing is learned from it."""
     play = Play(
         screen=lambda at: block(14 * (at.episode - 1) % 42 + at.frame),
         over=lambda at: how == "over" and at.frame >= 8 + end,
@@ -456,6 +457,17 @@ def test_every_source_pixel_is_seen_and_frames_are_box_averages(drive):
     assert num_seen == HEIGHT * WIDTH
 
 
+def test_a_step_fetches_only_the_screens_that_are_seen(make_fake):
+    """The last two of four, or the last of a game; a tenth of the games' time goes by that."""
+    fetched = []
+    play = Play(screen=lambda at: fetched.append(at.frame) or 0, over=lambda at: at.frame == 10)
+    env, _ = make_fake(play)
+    env.reset(seed=0)
+    fetched.clear()
+    assert [env.step(0)[2] for _ in range(3)] == [False, False, True]
+    assert fetched == [3, 4, 7, 8, 10]
+
+
 def test_the_stack_is_the_last_4_screens_oldest_first(drive):
     """Pitfall 9: before the first of a game stand zeros."""
     games, _ = drive(Play(screen=lambda at: 10 + at.frame))
@@ -613,7 +625,7 @@ def test_an_error_in_a_game_reaches_the_learner_and_leaves_no_process(script, st
     """Its own error is raised, whatever line of the script raised it."""
 
     def fails(at):
-        if at.game == 1 and at.frame == 6:
+        if at.game == 1 and at.frame == 7:  # of the second step
             raise FileNotFoundError("broken")
         return 0
 
@@ -707,8 +719,9 @@ class Reference:
         self.tap.frames, lives = [], self.lives
         frame, reward, terminated, truncated, _ = self.env.step(action)
         if terminated or truncated:
-            # Theirs holds stale frames where the repeat was cut short.
-            frame = self.env.observation(np.maximum.reduce(self.tap.frames[-2:]))
+            # Theirs holds stale frames where the repeat was cut short; ours then shows the last.
+            shown = self.tap.frames[-2:] if len(self.tap.frames) == 4 else self.tap.frames[-1:]
+            frame = self.env.observation(np.maximum.reduce(shown))
         life_lost = self.env.unwrapped.ale.lives() < lives
         if life_lost:
             self.stack = [np.zeros((84, 84), np.uint8)] * 4

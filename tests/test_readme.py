@@ -63,7 +63,7 @@ def test_each_line_of_algorithm_1_is_where_the_readme_says():
 def test_every_flag_of_the_readme_exists():
     """In one of the scripts or of the commands of benchmark/."""
     flags = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", READMES[0].read_text()))
-    known = {"output", "steps", "skip", "logdir", "xla"}  # of watch.py, TensorBoard, JAX
+    known = {"output", "steps", "skip", "seeds", "logdir", "xla"}  # of watch.py, run.py and others
     for script in ("dqn_atari", "dqn_atari_2013"):
         tree = ast.parse((ROOT / f"{script}.py").read_text())
         (args,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Args")

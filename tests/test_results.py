@@ -233,6 +233,24 @@ def test_more_games_learn_as_well_on_catch():
         areas.setdefault((line["num_envs"], line["precision"]), []).append(line["all"])
     least = np.mean(areas[1, "float32"]) - np.std(areas[1, "float32"])
     assert np.mean(areas[8, "float32"]) >= least and np.mean(areas[8, "bf16"]) >= least
+    last = [x["last_100"] for x in lines_of("num_envs_catch.jsonl") if x["num_envs"] == 8]
+    caught = [round(50 + 50 * x) for x in (min(last), max(last))]  # of 100 balls
+    words = f"a mean return of {min(last):.2f} to {max(last):.2f}, {caught[0]} to {caught[1]} of"
+    assert f"{words} the last 100 balls" in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_pong_in_float32_is_told_to_have_stood_still():
+    """Means by tenths of a million steps; where the last 100 games begin."""
+    rows = rows_of(RESULTS / "dqn_atari-two_cores_float32" / PONG / "seed1" / "episodes.csv")
+    tenths = [[] for _ in range(10)]
+    for row in rows:
+        tenths[int(row["step"]) // 100_000].append(float(row["episodic_return"]))
+    *spans, last = (quoted(np.mean(games)) for games in tenths[6:])
+    words = f"had {', '.join(spans)} and {last} in the four spans of 0.1 M from 0.6 M on"
+    assert words in " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    since = int(rows[-100]["step"]) / 1e6
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"its last 100 games reach back to {since:.2f} M" in readme
 
 
 @only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
@@ -628,4 +646,4 @@ def test_what_numbers_below_the_normal_ones_cost_is_quoted():
     ours, *theirs = (" and ".join(f"{x:.0f}" for x in line["all"]) for line in disturbed)
     assert f"ours made {ours} steps/s, theirs {', '.join(theirs)} (" in words
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"script is {median:.2f} times as fast there as a copy of it that" in readme
+    assert f"6,000 to 8,000 the script is {median:.2f} times as fast there" in readme

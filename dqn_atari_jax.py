@@ -365,8 +365,8 @@ class ReplayBuffer:
         return self
 
     def state_dict(self) -> dict:
-        """Rows in use, in blocks, so that loading needs little more memory. Where the host is the
-        device these are views; while one lives, `add` copies the whole replay."""
+        """Rows in use, in blocks, so that loading needs little more memory. A GPU's are copied
+        whole; a host's are views, and while one lives, `add` copies the whole replay."""
         rows, block = int(self.newest) + 1, 1 + 20_000 * 4 // self.ages.shape[1]
         arrays = {name: np.asarray(x)[:rows] for name, x in vars(self).items() if x.ndim}
         starts = range(0, min(rows, len(self.ages)), block)
@@ -455,8 +455,8 @@ def choose_device(name: str) -> jax.Device:
         jax.config.update("jax_platforms", "cpu")
     try:
         return jax.devices(None if name == "auto" else name)[0]
-    except RuntimeError as error:
-        raise BadInput("no CUDA: type --device auto") from error
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput("no such device: type --device cpu") from error
 
 
 def linear_schedule(args: Args, step: int) -> float:
@@ -578,7 +578,8 @@ class Log:
 
 def machine(device: jax.Device) -> dict:
     """What a result must say: hardware, versions, script."""
-    about = {"device": device.device_kind, "cores": os.cpu_count()}
+    cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count())
+    about = {"device": device.device_kind, "cores": len(cores)}  # which XLA takes as threads
     info = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
     about |= {"cpu": info.partition("model name\t: ")[2].partition("\n")[0]}
     about |= {"platform": platform.platform(), "python": platform.python_version()}
@@ -729,8 +730,7 @@ def train(args: Args) -> SimpleNamespace:
             obs = to_device(np.stack(envs.get_attr("obs")))
         step, returns = progress["step"], progress["returns"]
         learn = partial(updates, optimizer=optimizer, args=args)
-        # Compiled once per count; donated: the old learner's arrays are overwritten.
-        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)
+        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)  # the old learner is overwritten
 
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
         for name, x in ("args", vars(args)), ("machine", about["machine"] | {"command": sys.argv}):

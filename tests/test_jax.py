@@ -106,6 +106,17 @@ def test_values_of_the_same_weights_are_the_same(script):
     assert_close(np.asarray(script.apply(as_jax(network), jnp.array(obs))), theirs, 1e-5)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux has it")
+def test_the_cores_told_are_those_that_the_process_may_use(script):
+    """XLA takes as many threads, and another number of them gives other last digits."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert script.machine(jax.devices()[0])["cores"] == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize("loss", ["squared", "clipped"])
 def test_ten_updates_are_the_same(script, optimizer, loss):
@@ -407,14 +418,18 @@ def test_the_command_line_refuses_as_the_other_does(script, tmp_path):
     """One line, exit code 2, nothing left."""
     for flags, instead in {
         "--env-id pong": "type --env-id PongNoFrameskip-v4",
-        "--device cuda": "type --device auto",
+        "--device cuda": "type --device cpu",
         "--total-timesteps 1001": "type --total-timesteps 1008",
         "--resume nothing": "type the path of",
+        "--device auto": "type --device cpu",  # where JAX_PLATFORMS wants what is not there
     }.items():
         command = [sys.executable, script.__file__, *flags.split()]
-        if flags == "--device cuda" and jax.default_backend() == "gpu":
+        if "--device" in flags and jax.default_backend() == "gpu":
             continue
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        wanted = {"JAX_PLATFORMS": "cuda"} if flags == "--device auto" else {}
+        answer = subprocess.run(
+            command, env=os.environ | wanted, capture_output=True, text=True, cwd=tmp_path
+        )
         assert answer.returncode == 2 and instead in answer.stderr, answer.stderr
         assert answer.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
 

@@ -11,10 +11,11 @@ short rehearsal.
 
 A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
 interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with
-other flags is refused. Its last weights then play the setting's evaluation (float32, CPU, one
-thread, so that anyone gets the same games), which goes to evaluation.txt. SIGINT, SIGTERM and
-SIGUSR1 end all runs with a checkpoint. The exit code is 1 if a run failed, 128 + the signal if runs
-were interrupted, else 0.
+another script or other flags, or that another process works on, is refused. Its last weights then
+play the setting's evaluation (float32, CPU, one thread, so that anyone gets the same games), which
+goes to evaluation.txt. SIGINT, SIGTERM and SIGUSR1 end all runs with a checkpoint. The exit code is
+1 if a run failed, 128 + the signal if runs were interrupted, else 0. On a CPU a run of the defaults
+comes to 7.6 GB of memory; one that begins does not know what the others will still take.
 """
 
 import os
@@ -40,7 +41,7 @@ class Args:
     script: str = "dqn_atari.py"  # the script that is run
     games: tuple[str, ...] = ("Pong", "Breakout")  # Pong is PongNoFrameskip-v4; ids also
     seeds: tuple[int, ...] = (1, 2, 3)  # of each game
-    workers: int = 1  # runs at a time, each with its share of the cores
+    workers: int = 1  # runs at a time, each with its share of the cores (torch's threads)
     only: int | None = None  # this run of the list alone, from 1: the task of a job array
     dry_run: bool = False  # print the list and end
     runs: Path = Path("runs/benchmark")  # where the runs lie
@@ -100,11 +101,11 @@ class Runner:
         directory, log = ROOT / run.directory, (ROOT / run.directory).with_suffix(".log")
         evaluation, part = directory / "evaluation.txt", directory / "evaluation.part"
         models = [directory / f"model.{kind}" for kind in ("pt", "npz")]
-        flags, begun = shlex.join(run.flags), directory.with_suffix(".flags")
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        if directory.exists() and begun.exists() and (was := begun.read_text()) != flags:
-            return f"failed: it was begun with other flags, {was}: type another --runs"
-        begun.write_text(flags)
+        words, begun = shlex.join([self.args.script, *run.flags]), directory.with_suffix(".flags")
+        if not (directory.exists() and begun.exists()):
+            begun.write_text(words)
+        elif (was := begun.read_text()) != words:
+            return f"failed: it was begun as {was}: type another --runs"
         if evaluation.exists():
             return "skipped"
         if self.signals:
@@ -135,11 +136,21 @@ class Runner:
         return "\n    ".join([f"failed with exit code {code}, the end of {log}:", *lines])
 
     def attempt(self, run: Run) -> str:
-        """Its outcome; an error of one run is not the end of the others."""
+        """Its outcome, told at once; an error of one run is not the end of the others."""
+        directory = ROOT / run.directory
         try:
-            return self.outcome(run)
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(directory.with_suffix(".lock"), timeout=0):
+                outcome = self.outcome(run)
+                if self.args.results and outcome in ("skipped", "finished"):
+                    self.publish(run)
+        except filelock.Timeout:
+            outcome = "failed: another process works on it"
         except Exception as error:
-            return f"failed: {error!r}"
+            outcome = f"failed: {error!r}"
+        sys.stdout.write(f"{run.directory}: {outcome}\n")
+        sys.stdout.flush()
+        return outcome
 
     def publish(self, run: Run) -> None:
         """The small files of a finished run, as they are."""
@@ -153,15 +164,10 @@ class Runner:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self.stop)
         with ThreadPoolExecutor(self.args.workers) as pool:
-            outcomes = pool.map(self.attempt, self.runs)
-            failed = interrupted = False
-            for run, outcome in zip(self.runs, outcomes, strict=True):
-                print(f"{run.directory}: {outcome}", flush=True)
-                failed |= outcome.startswith("failed")
-                interrupted |= outcome == "interrupted"
-                if self.args.results and outcome in ("skipped", "finished"):
-                    self.publish(run)
-        return 1 if failed else 128 + min(self.signals) if interrupted else 0
+            outcomes = list(pool.map(self.attempt, self.runs))
+        if any(outcome.startswith("failed") for outcome in outcomes):
+            return 1
+        return 128 + min(self.signals) if "interrupted" in outcomes else 0
 
 
 if __name__ == "__main__":

@@ -194,19 +194,21 @@ def run_command(command: str, steps: int) -> tuple[float, float]:
 
 
 def run_commands(args: Args) -> None:
-    rates: dict[str, list[float]] = {command: [] for command in args.commands}
-    updates: dict[str, float] = {}
+    rates: list[list[float]] = [[] for _ in args.commands]
+    updates = [float("nan")] * len(args.commands)
     for _ in range(args.rounds):
-        for command, measured in rates.items():
+        for i, command in enumerate(args.commands):
             (slow, many), (quick, few) = (run_command(command, n) for n in (args.long, args.short))
-            measured.append((args.long - args.short) / (slow - quick))
-            updates[command] = (many - few) / (args.long - args.short)
+            rates[i].append((args.long - args.short) / (slow - quick))
+            updates[i] = (many - few) / (args.long - args.short)
     about = processor() | {"rounds": args.rounds, "commit": commit()}
-    medians = [statistics.median(measured) for measured in rates.values()]
-    for (command, measured), median in zip(rates.items(), medians, strict=True):
+    medians = [statistics.median(measured) for measured in rates]
+    for command, measured, median, of_step in zip(
+        args.commands, rates, medians, updates, strict=True
+    ):
         line = {"command": command, "steps_per_second": round(median, 1)}
         line |= {"all": [round(rate, 1) for rate in measured]}
-        line |= {"updates_per_step": round(updates[command], 4)}
+        line |= {"updates_per_step": round(of_step, 4)}
         print(json.dumps(line | about), flush=True)
     for other in medians[1:]:
         print(json.dumps({"ratio": round(medians[0] / other, 2)}))

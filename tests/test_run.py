@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 import tyro
@@ -147,10 +148,68 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
     assert code == 0 and output.endswith("seed1: skipped\n")
     assert (run / "model.pt").stat().st_mtime_ns == before
     code, output = call(setting, extra + " --gamma 0.5", *flags, "--only", 2)
-    assert code == 1 and "failed: it was begun with other flags, --env-id Pong" in output
+    assert code == 1 and "failed: it was begun as dqn_atari.py --env-id Pong" in output
     for only in (0, 3):
         code, output = call(setting, extra, *flags, "--only", only)
         assert code == 1 and f"--only {only} is none of the runs 1 to 2" in output
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """Makes a runner whose script is a stand-in: runner(seeds, workers, script, act)."""
+    monkeypatch.syspath_prepend(ROOT / "benchmark")
+    import run
+
+    def make(seeds=(1,), workers=1, script="dqn_atari.py", act=lambda flags: 0):
+        def call(self, flags, threads, output, errors):
+            output.write_text("games 1\n")
+            if "--evaluate" not in flags and (code := act(flags)):
+                return code
+            directory = Path(flags[flags.index("--run-dir") + 1]) if "--run-dir" in flags else None
+            if directory:
+                directory.mkdir(parents=True)
+                (directory / "model.pt").write_text("")
+            return 0
+
+        monkeypatch.setattr(run.Runner, "call", call)
+        places = dict(runs=tmp_path / "runs", results=tmp_path / "results")
+        args = run.Args("test", script, ("Pong",), seeds, workers, **places)
+        return run.Runner(args, [])
+
+    return make
+
+
+def test_a_run_is_of_its_script(runner, tmp_path):
+    """Another script of the same name is refused, and what was begun stays noted as it is."""
+    assert runner()() == 0 and runner()() == 0
+    (begun,) = tmp_path.glob("runs/*/*/seed1.flags")
+    before = begun.stat().st_mtime_ns
+    other = runner(script="mine/dqn_atari.py")
+    assert other.attempt(other.runs[0]).startswith("failed: it was begun as dqn_atari.py --env")
+    assert runner()() == 0 and begun.stat().st_mtime_ns == before
+
+
+def test_a_run_that_another_process_works_on_is_refused(runner, tmp_path):
+    """Its files stay as they are, in training as in evaluation."""
+    one = runner()
+    directory = one.runs[0].directory
+    directory.parent.mkdir(parents=True)
+    with filelock.FileLock(directory.with_suffix(".lock")):
+        assert one() == 1 and not directory.exists()
+    assert one() == 0
+
+
+def test_what_ended_first_is_told_and_published_first(runner, tmp_path, capsys):
+    """The first of two runs goes on until the second has been published."""
+    second = tmp_path / "results" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed2"
+
+    def act(flags):
+        if flags[flags.index("--seed") + 1] == "1":
+            wait_until((second / "evaluation.txt").exists, 20)
+
+    assert runner(seeds=(1, 2), workers=2, act=act)() == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.endswith("seed2: finished") and last.endswith("seed1: finished")
 
 
 def test_a_model_half_written_is_none_and_the_evaluation_is_the_settings(tmp_path, monkeypatch):

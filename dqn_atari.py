@@ -158,10 +158,9 @@ class AtariGame(gym.Wrapper):
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
     agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
-    A screen is the maximum of the last two frames by pixel and colour: sprites flicker [Nature M].
+    A screen is the maximum of a step's last two frames by pixel and colour, as sprites flicker.
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
-    or life [Lua TransitionTable:171-212]. A lost life ends the return to learn [Nature M], not the
-    game: it is told beside `terminated`.
+    or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
     """
 
     def __init__(self, env, args: Args, training: bool):
@@ -231,10 +230,8 @@ class AtariGame(gym.Wrapper):
 
 
 class RecordGames(gym.Wrapper):
-    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole.
-
-    Written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
-    """
+    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole; written as
+    it is played, because gymnasium's RecordVideo holds a game in memory, up to 2.7 GB."""
 
     def __init__(self, env: AtariGame, folder: Path):
         super().__init__(env)
@@ -388,10 +385,8 @@ class ReplayBuffer:
 
 # --- Q-network ------------------------------------------------------------------------------------
 class QNetwork(nn.Module):
-    """The network of [Nature M], 1,686,180 parameters for 4 actions.
-
-    torch's initialisation is the released code's too: uniform within +-1/sqrt(fan_in), biases also.
-    """
+    """The network of [Nature M], 1,686,180 parameters for 4 actions; they begin uniform
+    within +-1/sqrt(fan_in), biases also, in torch as in the released code."""
 
     def __init__(self, num_actions: int, bf16: bool = False):
         super().__init__()
@@ -652,8 +647,8 @@ def load_model(path: str, q_network: QNetwork, args: Args) -> None:
         raise BadInput(f"{path} is of another network: type the path of a model.pt") from error
 
 
-def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng) -> None:
-    """All that the future depends on; if there is no room for it, the run goes on without."""
+def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) -> None:
+    """All that the future depends on; without room for it the run goes on, until a signal."""
     start_time, path, step = time.time(), run_dir / "checkpoint.pt", progress["step"]
     if not all(x.isfinite().all() for x in learner[0].parameters()):
         raise RuntimeError(f"weights are not finite at step {step}")
@@ -666,6 +661,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng) -> None:
     except (OSError, RuntimeError) as error:
         free = f"{shutil.disk_usage(run_dir).free / 1e9:.2f} GB free"
         tqdm.write(f"step {step}: NO checkpoint, the one before stays: {free}, {error}")
+        require(not stop, f"step {step} is not kept: type --resume {run_dir} for what was before")
 
 
 def restore(run_dir: Path, about, learner, envs, rng) -> dict:
@@ -763,7 +759,7 @@ def train(args: Args) -> SimpleNamespace:
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 progress |= dict(step=step, log=log.position())
-                save_checkpoint(run_dir, about, progress, learner, envs, rng)
+                save_checkpoint(run_dir, about, progress, learner, envs, rng, stop)
                 stopped = bool(stop)  # a signal that came meanwhile needs no other checkpoint
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
@@ -840,3 +836,6 @@ if __name__ == "__main__":
     except (BadInput, KeyboardInterrupt) as error:
         print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)
+    finally:
+        for process in multiprocessing.active_children():  # games, after an error at their start
+            process.kill()

@@ -156,8 +156,7 @@ class AtariGame(gym.Wrapper):
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
     A screen is the last frame alone, so that a sprite that flickers can be missed.
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
-    or life [Lua TransitionTable:171-212]. A lost life ends the return to learn [Nature M], not the
-    game: it is told beside `terminated`.
+    or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
     """
 
     def __init__(self, env, args: Args, training: bool):
@@ -228,10 +227,8 @@ class AtariGame(gym.Wrapper):
 
 
 class RecordGames(gym.Wrapper):
-    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole.
-
-    Written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
-    """
+    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole; written as
+    it is played, because gymnasium's RecordVideo holds a game in memory, up to 2.7 GB."""
 
     def __init__(self, env: AtariGame, folder: Path):
         super().__init__(env)
@@ -385,10 +382,8 @@ class ReplayBuffer:
 
 # --- Q-network ------------------------------------------------------------------------------------
 class QNetwork(nn.Module):
-    """The network of [NIPS s4.1], 677,172 parameters for 4 actions.
-
-    torch's initialisation is the released code's too: uniform within +-1/sqrt(fan_in), biases also.
-    """
+    """The network of [NIPS s4.1], 677,172 parameters for 4 actions; they begin uniform
+    within +-1/sqrt(fan_in), biases also, in torch as in the released code."""
 
     def __init__(self, num_actions: int, bf16: bool = False):
         super().__init__()
@@ -645,8 +640,8 @@ def load_model(path: str, q_network: QNetwork, args: Args) -> None:
         raise BadInput(f"{path} is of another network: type the path of a model.pt") from error
 
 
-def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng) -> None:
-    """All that the future depends on; if there is no room for it, the run goes on without."""
+def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) -> None:
+    """All that the future depends on; without room for it the run goes on, until a signal."""
     start_time, path, step = time.time(), run_dir / "checkpoint.pt", progress["step"]
     if not all(x.isfinite().all() for x in learner[0].parameters()):
         raise RuntimeError(f"weights are not finite at step {step}")
@@ -659,6 +654,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng) -> None:
     except (OSError, RuntimeError) as error:
         free = f"{shutil.disk_usage(run_dir).free / 1e9:.2f} GB free"
         tqdm.write(f"step {step}: NO checkpoint, the one before stays: {free}, {error}")
+        require(not stop, f"step {step} is not kept: type --resume {run_dir} for what was before")
 
 
 def restore(run_dir: Path, about, learner, envs, rng) -> dict:
@@ -740,7 +736,7 @@ def train(args: Args) -> SimpleNamespace:
         if args.eval_frequency:
             eval_env = make_env(args, False, videos and run_dir / "eval_videos")
             stack.callback(eval_env.close)
-            held_out = to_device(held_out_states(eval_env, args), device)
+            held_out = to_device(held_out_states(make_env(args, False), args), device)
         sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
         facts = f"{num_actions} actions, sticky {sticky}, replay {rb.frames.nbytes / 1e9:.2f} GB"
         print(f"{args.env_id} on {device}: {facts}, files in {run_dir}", flush=True)
@@ -758,7 +754,7 @@ def train(args: Args) -> SimpleNamespace:
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 progress |= dict(step=step, log=log.position())
-                save_checkpoint(run_dir, about, progress, learner, envs, rng)
+                save_checkpoint(run_dir, about, progress, learner, envs, rng, stop)
                 stopped = bool(stop)  # a signal that came meanwhile needs no other checkpoint
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
@@ -832,3 +828,6 @@ if __name__ == "__main__":
     except (BadInput, KeyboardInterrupt) as error:
         print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)
+    finally:
+        for process in multiprocessing.active_children():  # games, after an error at their start
+            process.kill()

@@ -156,10 +156,9 @@ class AtariGame(gym.Wrapper):
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
     agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
-    A screen is the maximum of the last two frames by pixel and colour: sprites flicker [Nature M].
+    A screen is the maximum of a step's last two frames by pixel and colour, as sprites flicker.
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
-    or life [Lua TransitionTable:171-212]. A lost life ends the return to learn [Nature M], not the
-    game: it is told beside `terminated`.
+    or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
     """
 
     def __init__(self, env, args: Args, training: bool):
@@ -229,10 +228,8 @@ class AtariGame(gym.Wrapper):
 
 
 class RecordGames(gym.Wrapper):
-    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole.
-
-    Written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
-    """
+    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole; written as
+    it is played, because gymnasium's RecordVideo holds a game in memory, up to 2.7 GB."""
 
     def __init__(self, env: AtariGame, folder: Path):
         super().__init__(env)
@@ -406,11 +403,9 @@ class ReplayBuffer:
 
 # --- Q-network ------------------------------------------------------------------------------------
 def make_network(seed: int, num_actions: int) -> list[dict[str, jax.Array]]:
-    """The network of [Nature M], 1,686,180 parameters for 4 actions: weights and biases by layer.
-
-    Initialised as in torch and the released code: uniform within +-1/sqrt(fan_in), biases also.
-    Kernels are (rows, columns, in, out); a convolution's output is flattened in this order too.
-    """
+    """The network of [Nature M], 1,686,180 parameters for 4 actions; they begin uniform
+    within +-1/sqrt(fan_in), biases also, in torch as in the released code. Here by layer; kernels
+    are (rows, columns, in, out), and a convolution's output is flattened in this order too."""
     shapes = (8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64), (3136, 512), (512, num_actions)
     layers, (init_key, _) = [], jax.random.split(jax.random.key(seed))
     for i, shape in enumerate(shapes):
@@ -644,8 +639,8 @@ def load_model(path: str, q_network: list, args: Args) -> None:
         raise BadInput(f"{path} is of another network: type the path of a model.npz") from error
 
 
-def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng) -> None:
-    """All that the future depends on; if there is no room for it, the run goes on without."""
+def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng, stop) -> None:
+    """All that the future depends on; without room for it the run goes on, until a signal."""
     start_time, path, step = time.time(), run_dir / "checkpoint.npz", progress["step"]
     if not all(np.isfinite(x).all() for x in named(learner["q_network"]).values()):
         raise RuntimeError(f"weights are not finite at step {step}")
@@ -658,6 +653,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng) -> N
     except (OSError, RuntimeError) as error:
         free = f"{shutil.disk_usage(run_dir).free / 1e9:.2f} GB free"
         tqdm.write(f"step {step}: NO checkpoint, the one before stays: {free}, {error}")
+        require(not stop, f"step {step} is not kept: type --resume {run_dir} for what was before")
 
 
 def restore(run_dir: Path, about, learner, rb, envs, rng) -> dict:
@@ -755,7 +751,7 @@ def train(args: Args) -> SimpleNamespace:
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 progress |= dict(step=step, log=log.position())
-                save_checkpoint(run_dir, about, progress, learner, rb, envs, rng)
+                save_checkpoint(run_dir, about, progress, learner, rb, envs, rng, stop)
                 stopped = bool(stop)  # a signal that came meanwhile needs no other checkpoint
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
@@ -833,3 +829,6 @@ if __name__ == "__main__":
     except (BadInput, KeyboardInterrupt) as error:
         print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)
+    finally:
+        for process in multiprocessing.active_children():  # games, after an error at their start
+            process.kill()

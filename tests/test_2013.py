@@ -178,6 +178,21 @@ def test_held_out_states_are_every_tenth_of_random_games(script):
             obs, _ = env.reset()
 
 
+def test_held_out_games_are_none_that_are_evaluated_or_filmed(script, monkeypatch, tmp_path):
+    """Filmed, the last of them, cut short, would be the beginning of the next game's video."""
+    replace_game(monkeypatch, script, Scripted)
+    played, original = [], script.held_out_states
+
+    def noted(env, args):
+        played.append(env)
+        return original(env, args)
+
+    monkeypatch.setattr(script, "held_out_states", noted)
+    changes = dict(eval_frequency=200, eval_steps=10, capture_video=True)
+    end = script.train(tiny_args(script, tmp_path / "run", **changes))
+    assert len(played) == 1 and played[0] is not end.eval_env
+
+
 def test_the_average_max_q_is_that_of_the_network_at_its_step(script, monkeypatch, tmp_path):
     """Figure 2: a network that cannot learn has one value, in eval.csv and in TensorBoard."""
     replace_game(monkeypatch, script, Scripted)

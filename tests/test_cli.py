@@ -238,6 +238,17 @@ def test_a_refusal_in_a_process_of_its_own_is_one_line_and_code_2(script, tmp_pa
     assert names_in(tmp_path) == []
 
 
+@only("dqn_atari")
+@pytest.mark.skipif(sys.platform == "win32", reason="ulimit")
+def test_an_error_while_games_start_ends_the_program(script, tmp_path):
+    """No room for the pipes of 40 games: those that began ignore SIGTERM and would hold it up."""
+    flags = "--env-id PongNoFrameskip-v4 --num-envs 40 --buffer-size 40000 --run-dir run"
+    command = f"ulimit -n 40; exec {sys.executable} {script.__file__} {flags} --device cpu"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 1 and b"Too many open files" in done.stderr
+    assert names_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("flags", ["--sede 3", "--seed three", "--precision 8", "--device gpu"])
 def test_an_unknown_flag_or_value_ends_with_code_2(command, tmp_path, flags):
     """tyro's own refusals."""

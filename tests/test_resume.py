@@ -524,6 +524,26 @@ def test_a_disk_that_fills_keeps_the_last_checkpoint_and_the_run(
     assert_equal_runs(whole.run_dir, resumed(script, small_disk / "run").run_dir)
 
 
+def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, tmp_path, capfd):
+    """Not the code of a run that may be resumed, or a cluster would begin it again for ever."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    original = script.save
+
+    def save(path, state):
+        if state["progress"]["step"]:
+            os.kill(os.getpid(), signal.SIGUSR1) if state["progress"]["step"] == 400 else None
+            raise OSError("no room")
+        original(path, state)
+
+    monkeypatch.setattr(script, "save", save)
+    run = tmp_path / "run"
+    args = tiny_args(script, run, **dict(TOY_ARGS, checkpoint_frequency=200))
+    with pytest.raises(script.BadInput, match=f"step 400 is not kept: type --resume {run} for"):
+        script.train(args)
+    assert capfd.readouterr().out.count("NO checkpoint, the one before stays") == 2
+    assert script.load(run / "checkpoint.pt", "progress")["progress"]["step"] == 0
+
+
 def test_a_read_only_place_is_refused_in_one_line(script, small_disk):
     """By the program, with exit code 2."""
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

@@ -28,7 +28,7 @@ LIBRARIES = {
 every = only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 # The aim of 600 lines is missed: without what keeps a run (checkpoints, logs that are cut, models,
 # signals, locks, checks of disk and memory; about 250 lines) it would be nearly met.
-MAX_LINES, MAX_TRAIN, MAX_LOOP = 842, 150, 50
+MAX_LINES, MAX_TRAIN, MAX_LOOP = 841, 150, 50
 MAX_CHANGED = {"dqn_atari_2013.py": 110, "dqn_atari_jax.py": 465}
 
 

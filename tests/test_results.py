@@ -387,6 +387,36 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
     assert f"three spans (the last one to {last:,})" in text
 
 
+def test_pong_in_bfloat16_so_far_is_quoted():
+    """Two seeds of this version, and one of an earlier and of float32, in two spans."""
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    seeds = [f"dqn_atari-two_cores/{PONG}/seed{seed}" for seed in (1, 2)]
+    others = "earlier/dqn_atari-two_cores_stopped", "dqn_atari-two_cores_float32"
+    tables = [rows_of(RESULTS / run / "episodes.csv") for run in seeds]
+    tables += [rows_of(RESULTS / run / PONG / "seed1" / "episodes.csv") for run in others]
+    far = [int(rows[-1]["step"]) for rows in tables]
+    assert f"so far, in bfloat16, to {min(far[:2]):,} steps" in text
+    assert f"which ended at {far[2]:,} steps" in text
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"so far, to {min(far[:2]) / 1e6:.2f} of 1 M steps" in readme
+    assert f"bfloat16 to {min(far[:2]) / 1e6:.2f} M (two seeds)" in readme
+    args = [json.loads((RESULTS / run / "args.json").read_text()) for run in seeds]
+    assert [x["precision"] for x in args] == ["auto"] * 2
+    means = []
+    for hi in (300_000, min(400_000, min(far) // 10_000 * 10_000)):
+        spans = [
+            [float(x["episodic_return"]) for x in rows if hi - 60_000 < int(x["step"]) <= hi]
+            for rows in tables
+        ]
+        means.append([np.mean(span) for span in spans])
+        cells = [f"{quoted(np.mean(span))} ({len(span)} games)" for span in spans]
+        assert f"| Pong, {hi - 60_000:,} to {hi:,} | {' | '.join(cells)} |" in text
+    apart = quoted(abs(means[0][0] - means[0][1]))
+    behind = quoted(min(means[1][:3]) - means[1][3])
+    words = f"differ by {apart}, in the second float32 is behind all three by {behind} or more"
+    assert words in " ".join(text.split())
+
+
 def breakout_of(setting):
     """Of three seeds the last 100 games by step 200,000 and by the end, the 30 games; a flag."""
     by_200_000, ends, plays = [], [], []
@@ -421,7 +451,7 @@ def breakout_rows(name, by_200_000, ends, plays):
 
 
 def test_bfloat16_beside_float32_is_quoted():
-    """Three seeds each with the last layer in float32 on Breakout, and so far one on Pong."""
+    """Three seeds each with the last layer in float32, on Breakout."""
     text = (ROOT / "benchmark" / "README.md").read_text()
     *ours, flags = breakout_of("dqn_atari-two_cores")
     *theirs, others = breakout_of("dqn_atari-two_cores_float32")
@@ -430,11 +460,6 @@ def test_bfloat16_beside_float32_is_quoted():
     assert all(row in text for row in rows)
     first, last = (difference_of(ours[i], theirs[i]) for i in (0, 1))
     assert f"over seeds: {first} by step 200,000, {last} by the end." in text
-    runs = "dqn_atari-two_cores", "dqn_atari-two_cores_float32"
-    for lo in (240_000, 340_000):
-        cells = " | ".join(span_of(run, lo, lo + 60_000)[0] for run in runs)
-        assert f"| Pong, {lo:,} to {lo + 60_000:,} | {cells} |" in text
-    assert [span_of(run, 0, 10**6)[1]["precision"] for run in runs] == ["auto", "float32"]
 
 
 def means_by(step, setting):

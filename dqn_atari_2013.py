@@ -192,7 +192,7 @@ class AtariGame(gym.Wrapper):
                 self.held = action
             reward += self.ale.act(actions[self.held])  # past env.step, which costs more
             over = self.ale.game_over()
-            if left < 2 or over:  # others are not seen; of a game's last step perhaps one is
+            if left < 2 or over:  # the last two are seen, at a game's end perhaps one
                 self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
             if over:
                 break
@@ -446,7 +446,7 @@ def choose_bf16(args: Args, device: torch.device) -> bool:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon; it falls from 0 [NIPS s5], from learning_starts [Lua NeuralQLearner:369-371]."""
+    """Epsilon. It falls from step 0 on [NIPS s5], or learning_starts [Lua NeuralQLearner:369-371]."""
     fallen = min(step / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 

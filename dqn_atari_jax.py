@@ -156,7 +156,7 @@ class AtariGame(gym.Wrapper):
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
     agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
-    A screen is the maximum of a step's last two frames by pixel and colour, as sprites flicker.
+    A screen is the maximum of a step's last 2 frames, by colour: sprites flicker [Nature M].
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
     or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
     """
@@ -194,7 +194,7 @@ class AtariGame(gym.Wrapper):
                 self.held = action
             reward += self.ale.act(actions[self.held])  # past env.step, which costs more
             over = self.ale.game_over()
-            if left < 2 or over:  # others are not seen; of a game's last step perhaps one is
+            if left < 2 or over:  # the last two are seen, at a game's end perhaps one
                 self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
             if over:
                 break
@@ -455,7 +455,7 @@ def choose_device(name: str) -> jax.Device:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon; it falls from 0 [NIPS s5], from learning_starts [Lua NeuralQLearner:369-371]."""
+    """Epsilon. It falls from step 0 on [NIPS s5], or learning_starts [Lua NeuralQLearner:369-371]."""
     fallen = min(max(step - args.learning_starts, 0) / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 

@@ -239,7 +239,6 @@ def test_a_refusal_in_a_process_of_its_own_is_one_line_and_code_2(script, tmp_pa
 
 
 @only("dqn_atari")
-@pytest.mark.skipif(sys.platform == "win32", reason="ulimit")
 def test_an_error_while_games_start_ends_the_program(script, tmp_path):
     """No room for the pipes of 40 games: those that began ignore SIGTERM and would hold it up."""
     flags = "--env-id PongNoFrameskip-v4 --num-envs 40 --buffer-size 40000 --run-dir run"

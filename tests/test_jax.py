@@ -106,7 +106,6 @@ def test_values_of_the_same_weights_are_the_same(script):
     assert_close(np.asarray(script.apply(as_jax(network), jnp.array(obs))), theirs, 1e-5)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux has it")
 def test_the_cores_told_are_those_that_the_process_may_use(script):
     """XLA takes as many threads, and another number of them gives other last digits."""
     before = os.sched_getaffinity(0)
@@ -401,6 +400,23 @@ def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
         script.load_model(model, script.make_network(1, 6), end.args)
     figures = script.play(script.Args(evaluate=model, eval_games=3, device="cpu"))
     assert figures["games"] == 3 and figures["mean"] == 7.0
+
+
+def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, tmp_path):
+    """As in the torch scripts: not the code of a run that may be resumed."""
+    replace_game(monkeypatch, script, Scripted)
+    original = script.save
+
+    def save(path, state, arrays):
+        if state["progress"]["step"]:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            raise OSError("no room")
+        original(path, state, arrays)
+
+    monkeypatch.setattr(script, "save", save)
+    args = tiny_args(script, tmp_path / "run", checkpoint_frequency=200)
+    with pytest.raises(script.BadInput, match="step 200 is not kept: type --resume"):
+        script.train(args)
 
 
 def test_catch_is_learned(script, monkeypatch, tmp_path):

@@ -446,7 +446,7 @@ def choose_bf16(args: Args, device: torch.device) -> bool:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon. It falls from step 0 on [NIPS s5], or learning_starts [Lua NeuralQLearner:369-371]."""
+    """Epsilon. It falls from step 0 [NIPS s5] or learning_starts [Lua NeuralQLearner:369-371]."""
     fallen = min(step / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 

@@ -378,13 +378,11 @@ class ReplayBuffer:
 
     def sample(self, key: jax.Array, batch_size: int):
         """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
-        last (batch, 4, 84, 84) uint8, actions int32, else float32. Where terminations is 1,
-        next_obs means nothing.
+        last (batch, 4, 84, 84) uint8, actions int32, else float32; after an end next_obs is void.
 
-        The newest complete row is t - 1; row t is a frame without an action, which has overwritten
-        the oldest once the ring is full, and the 3 rows after it have lost frames of their stack. A
-        transition cut by truncation is followed by another game, so of 32 candidates the first
-        sound one is taken; all 32 are cut with probability p**32, then a cut one would be used.
+        Row t is a frame without an action; it has overwritten the oldest once the ring is full, and
+        the 3 rows after it lack frames of their stack. A transition cut by truncation is followed
+        by another game, so of 32 candidates the first sound one is taken, a cut one if all are cut.
         """
         num_rows, num_envs = self.ages.shape
         window = jnp.arange(-3, 2)[None]  # rows of s and s', seen from t

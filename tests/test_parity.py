@@ -116,7 +116,7 @@ def test_indices_are_uniform_over_a_million(script):
     rb.newest, rb.window = torch.tensor(999_999), torch.arange(-3, 2)
     rb.generator = torch.Generator().manual_seed(1)
     places = torch.arange(1_000_000)[:, None]
-    rb.frames = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(1_000_000, 1, 1, 1)
+    rb.frames = torch.zeros(1, 1, 1, 4, dtype=torch.uint8).expand(1_000_000, 1, 1, 4)
     rb.ages, rb.actions, rb.rewards = places, places, places
     rb.terminations, rb.truncations = places, torch.zeros(1, dtype=bool).expand(1_000_000, 1)
     drawn = torch.cat([rb.sample()[1] for _ in range(100)])

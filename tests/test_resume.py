@@ -134,10 +134,12 @@ def test_a_resumed_run_does_not_hold_on_to_its_checkpoint(script, monkeypatch, t
     [(0, "adam"), (60, "adam"), (150, "adam"), (298, "adam"), (450, "adam"), (298, "rmsprop")],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(script, monkeypatch, tmp_path, whole, step, optimizer):
-    """Before and after learning starts, at an evaluation, before and after the ring is full."""
+    """Before and after learning starts, at an evaluation, before and after the ring is full; the
+    last in bfloat16 too."""
     replace_game(monkeypatch, script, Scripted, **TOY)
     settings = dict(TOY_ARGS, optimizer=optimizer)
     if optimizer != "adam":
+        settings["precision"] = "bf16"
         whole = script.train(tiny_args(script, tmp_path / "whole", **settings))
     with monkeypatch.context() as patch:
         stopped_at(script, patch, step)

@@ -129,6 +129,32 @@ def test_target_is_copied_at_multiples_of_its_period_in_agent_steps(
     assert all(q.data_ptr() != t.data_ptr() and t.grad is None for q, t in pairs)
 
 
+@only("dqn_atari")
+@pytest.mark.parametrize("thin", [True, False])
+def test_in_bf16_the_target_is_cast_when_copied_with_the_same_numbers(
+    script, monkeypatch, tmp_path, thin
+):
+    """Autocast would cast a float32 one in each update; two runs, bit for bit alike."""
+    replace_game(monkeypatch, script, Scripted, thin=thin)
+    original, ends = torch.nn.Sequential.to, []
+    for kept in (None, torch.float32):
+
+        def to(self, dtype=None, kept=kept, **kwargs):
+            return original(self, dtype=kept or dtype, **kwargs)
+
+        monkeypatch.setattr(torch.nn.Sequential, "to", to)
+        args = tiny_args(script, tmp_path / str(kept), precision="bf16", total_timesteps=260)
+        ends.append(script.train(args))
+    cast, uncast = ([p.dtype for p in end.target_network.parameters()] for end in ends)
+    assert cast[:-2] == [torch.bfloat16] * len(cast[:-2]) and len(cast) == (6 if thin else 10)
+    assert {*cast[-2:], *uncast} == {torch.float32}
+    assert [counts(end) for end in ends] == [(260, 40, 1)] * 2
+    q_networks, targets = zip(*((end.q_network, end.target_network) for end in ends), strict=True)
+    assert same(*map(weights_of, q_networks))
+    assert same(weights_of(targets[0])[:-2], [w.bfloat16() for w in weights_of(targets[1])[:-2]])
+    assert not same(weights_of(targets[1])[:-2], [w.float() for w in weights_of(targets[0])[:-2]])
+
+
 # --- Games ----------------------------------------------------------------------------------------
 def test_every_finished_game_has_one_row_at_its_own_agent_step(script, monkeypatch, tmp_path):
     """Pitfall 43: 4 games at once, 7 steps long, 15 steps each: a third is unfinished."""

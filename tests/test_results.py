@@ -615,6 +615,19 @@ def test_the_variants_on_the_other_processor_are_quoted():
     assert min(x["ratio"][0] for x in (first, second, third)) > max(1, again["ratio"][2])
 
 
+def test_the_changes_that_leave_the_numbers_are_quoted():
+    """Each median ratio; all three together are faster than the script before in most blocks."""
+    lines = lines_of("alternate_same_numbers_xeon.jsonl")
+    names = ["before/dqn_atari.py"] * 2 + ["cast/dqn_atari.py", "cast_words/dqn_atari.py"]
+    assert [line["variant"] for line in lines] == [*names, "dqn_atari.py"]
+    _, again, cast, words, every = (line["ratio"][1] for line in lines)
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    row = next(row for row in text.splitlines() if "`cast_words/`" in row)
+    assert f"{cast:.2f} times, {words:.2f} times and, all three, {every:.2f} times" in row
+    assert f"beside itself had {again:.2f} times" in row
+    assert lines[-1]["ratio"][0] > 1 and f"{lines[-1]['rounds']} blocks" in row
+
+
 def test_the_speeds_on_the_other_processor_are_quoted():
     """Each rate with its ratios, and the first and the third in the README."""
     lines = [line for line in lines_of("speed_two_cores_xeon.jsonl") if "command" in line]

@@ -8,7 +8,7 @@
     python dqn_atari.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
-Measured: Breakout 23.7 +- 2.4 (30 games), 0.24 M steps, 3 seeds, 0.7 to 1.2 h, in bfloat16.
+Measured: Breakout 23.7 +- 2.4 (30 games), 0.24 M steps, 3 seeds, 0.7 to 1.2 h, 2 cores, bfloat16.
 
 Tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv 1312.5602 (2013);
 [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1 of Mnih et al.,
@@ -21,11 +21,11 @@ Deviations from the paper by default, and the flag that restores it:
     Adam, 1e-4                     --optimizer rmsprop --learning-rate 2.5e-4
     squared error                  --loss clipped
     80,000 steps before learning   --learning-starts 50000
-    exploration falls to 0.01      --end-e 0.1 (once learning starts, as released)
-    target copy every 1,000 steps  --target-network-frequency 10000 (released), 40000 (printed)
+    exploration falls to 0.01      --end-e 0.1 (from learning_starts on, as released)
+    target copy every 1,000 steps  --target-network-frequency 40000 (10,000 updates) or 10000 [Lua]
     10 M agent steps               --total-timesteps 50000000
 
-Without a flag: games run while the learner works, so an update does not see the step in flight; a
+No flag undoes: games run while the learner works, so an update does not see the step in flight; a
 game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
 not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
 convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
@@ -93,7 +93,7 @@ class Args:
     eval_frequency: int = 0  # agent steps between evaluations while training; 0: none
     eval_games: int = 30  # games of an evaluation [Nature M]
     eval_epsilon: float = 0.05  # exploration in an evaluation [NIPS s5.1] [Nature M]
-    eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
+    eval_max_frames: int = 18_000  # emulator frames after which a game is cut: 5 minutes [Nature M]
 
     num_envs: int = 8  # games stepped together; 1 is the paper's setting
     frame_skip: int = 4  # emulator frames per agent step [NIPS s5] [Nature T1]
@@ -104,7 +104,7 @@ class Args:
     learning_starts: int = 80_000  # agent steps before the first update [CleanRL] (Nature: 50,000)
     train_frequency: int = 4  # agent steps per update [Nature T1]
     batch_size: int = 32  # transitions per update [NIPS s5] [Nature T1]
-    target_network_frequency: int = 1_000  # agent steps per copy [CleanRL] (Nature: 40,000)
+    target_network_frequency: int = 1_000  # agent steps per copy [CleanRL] (Nature: 10,000 updates)
     gamma: float = 0.99  # discount [Nature T1]
     optimizer: Literal["adam", "rmsprop"] = "adam"  # [CleanRL] (Nature: DeepMind's rmsprop)
     learning_rate: float = 1e-4  # [CleanRL] (Nature: 2.5e-4)
@@ -129,14 +129,14 @@ def check_args(args: Args) -> None:
     games = [k for k, v in atari.items() if v.get("obs_type") != "ram" and not v.get("continuous")]
     games = [k for k in games if "ALE/" in k or atari[k]["frameskip"] == 1]
     near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
-    what = f"{args.env_id} is no Atari id without frame skip of its own"
+    what = f"{args.env_id} is not a game this script plays (XNoFrameskip-v4 or ALE/X-v5)"
     require(args.env_id in games, f"{what}: type --env-id {near}")
     fractions = ("start_e", "end_e", "eval_epsilon", "gamma")
     may_be_0 = ("seed", "noop_max", "checkpoint_frequency", "eval_frequency", *fractions)
     for name, value in vars(args).items():
         if type(value) in (int, float):
-            fine = 0 <= value <= (1 if name in fractions else np.inf)
-            fine, flag = fine and (value > 0 or name in may_be_0), f"--{name.replace('_', '-')}"
+            flag, limit = f"--{name.replace('_', '-')}", 1 if name in fractions else np.inf
+            fine = 0 <= value <= limit and (value > 0 or name in may_be_0)
             require(fine, f"{flag} {value} cannot be: type {flag} {getattr(Args, name)}")
     for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
         more = -(-value // args.num_envs) * args.num_envs
@@ -146,7 +146,7 @@ def check_args(args: Args) -> None:
     require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
     watched = not args.render_mode or args.evaluate and not args.capture_video
     require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
-    require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
+    require(args.device in ("auto", "cpu", choose_device("auto").type), "no GPU: type --device cpu")
     taken = not args.resume and os.path.exists(args.run_dir or "")
     require(not taken, f"{args.run_dir} exists: type another path, or --resume {args.run_dir}")
 
@@ -156,7 +156,7 @@ class AtariGame(gym.Wrapper):
     """A game as the agent plays and sees it; rewards as the game gives them.
 
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
-    agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
+    agent step is one action for frame_skip frames, rewards summed; only a game's end cuts it short.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
     A screen is the maximum of a step's last 2 frames, by colour: sprites flicker [Nature M].
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
@@ -226,7 +226,7 @@ class AtariGame(gym.Wrapper):
         self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
         self.np_random.bit_generator.state = state["rng"]
         vars(self).update({name: state[name] for name in ("lives", "episode", "held", "games")})
-        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
+        self.obs[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8).reshape(self.obs.shape)
 
 
 class RecordGames(gym.Wrapper):
@@ -255,7 +255,7 @@ class RecordGames(gym.Wrapper):
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
     """One game, wrapped. Unless training, lives do not count and eval_max_frames ends it."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    if multiprocessing.parent_process():  # in a game's own process
+    if multiprocessing.current_process().daemon:  # in a game's own process
         for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
             signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)  # frames are small and games many
@@ -278,7 +278,7 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
 
 
 def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
-    """At once; envs.close() would wait for a process that has died. Says if that was the error."""
+    """Kills them, since envs.close() waits for dead ones; raises if a death was the error."""
     lost = isinstance(error, (EOFError, ConnectionError))
     ended = multiprocessing.connection.wait([p.sentinel for p in envs.processes], 5) if lost else []
     for process in envs.processes:
@@ -370,7 +370,7 @@ class ReplayBuffer:
         count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
         bits = torch.randint(2**30, size, generator=self.generator, device=device)
         # count is on the device, so no bound for randint; float32 torch.rand has only 24 bits.
-        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # 0 when a graph is rehearsed
+        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # count is 0 in a rehearsal
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
@@ -418,7 +418,7 @@ class RMSProp(torch.optim.Optimizer):
 
     eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
     mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where slopes vanish
-    it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
+    it divides by 0.01 instead of 0.1. "Gradient momentum" 0.95 is the decay of g, not a velocity.
     """
 
     def __init__(self, parameters, lr, eps):
@@ -462,7 +462,7 @@ def choose_bf16(args: Args, device: torch.device) -> bool:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon. It falls from step 0 [NIPS s5] or learning_starts [Lua NeuralQLearner:369-371]."""
+    """Epsilon: falls from step 0 in [NIPS s5], learning_starts in [Lua NeuralQLearner:369-371]."""
     fallen = min(max(step - args.learning_starts, 0) / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 
@@ -483,14 +483,14 @@ def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarr
 
 
 def td_loss(q_network, target_network, batch, args: Args):
-    """The mean loss, half [CleanRL]'s so that its slope is the error, and Q(s, a) (batch,)."""
+    """Mean loss and Q(s, a) (batch,); the half, not in [CleanRL], makes its slope the error."""
     obs, actions, rewards, terminations, next_obs = batch
     with torch.no_grad():
         q_next = target_network(next_obs).max(dim=1).values  # [Nature A1]
         td_target = rewards + args.gamma * q_next * (1.0 - terminations)
     q_values = q_network(obs).gather(1, actions[:, None]).squeeze(1)
     if args.loss == "clipped":
-        # To +-1: the error, not the loss, which is straight beyond and keeps a slope [Nature M].
+        # The error is clipped to +-1, not the loss: that goes on as a line of slope 1 [Nature M].
         return nn.functional.huber_loss(q_values, td_target), q_values
     return 0.5 * nn.functional.mse_loss(q_values, td_target), q_values
 
@@ -508,8 +508,8 @@ class CapturedUpdate:
     """`update` as one CUDA graph: the same kernels and numbers, one launch for all of them.
 
     A graph repeats what was recorded. So what changes is on the device, the replay's size too, and
-    nothing in it waits for the host. Rehearsals on its stream come first, because libraries set
-    themselves up in their first calls; doubles learn in them, and the draws are put back.
+    nothing in it waits for the host. It is rehearsed first, because libraries set themselves up in
+    their first calls: by copies of the networks and optimizer; the generator is then set back.
     """
 
     def __init__(self, learner: tuple, args: Args):
@@ -532,10 +532,10 @@ class CapturedUpdate:
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
-    """Returns of whole games in turn, game k from seed + k; None once `stop` has an entry."""
+    """Statistics of whole games' returns, game k from seed + k; None once `stop` has an entry."""
     device, rng, games = next(q_network.parameters()).device, np.random.default_rng(seed), []
     for _ in tqdm(range(args.eval_games), "evaluation", unit="games", leave=False, disable=None):
-        (obs, _), info = env.reset(seed=seed + len(games)), {}
+        obs, info = env.reset(seed=seed + len(games))
         while "episode" not in info:
             if stop:
                 return None
@@ -577,8 +577,8 @@ class Log:
         status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
         bar.set_postfix_str(status)
         if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
-            left = f"{(self.args.total_timesteps - step) / sps / 3600:.2f} h left"
-            left = left if step > self.args.learning_starts else "not learning yet"
+            hours = (self.args.total_timesteps - step) / sps / 3600
+            left = f"{hours:.2f} h left" if step > self.args.learning_starts else "not learning yet"
             print(f"step {step}: {status}, {left}", flush=True)
         return sps
 
@@ -639,7 +639,7 @@ def load(path: Path, key: str) -> dict:
 def load_model(path: str, q_network: QNetwork, args: Args) -> None:
     """Weights into q_network; refuses those of another game or network."""
     model = load(Path(path), "weights")
-    require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
+    require(model["env_id"] == args.env_id, f"{path}: other game: type --env-id {model['env_id']}")
     try:
         q_network.load_state_dict(model["weights"])
     except RuntimeError as error:
@@ -647,7 +647,7 @@ def load_model(path: str, q_network: QNetwork, args: Args) -> None:
 
 
 def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) -> None:
-    """All that the future depends on; without room for it the run goes on, until a signal."""
+    """All that the future depends on; if it cannot be saved only a run that is to stop fails."""
     start_time, path, step = time.time(), run_dir / "checkpoint.pt", progress["step"]
     if not all(x.isfinite().all() for x in learner[0].parameters()):
         raise RuntimeError(f"weights are not finite at step {step}")
@@ -664,7 +664,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) ->
 
 
 def restore(run_dir: Path, about, learner, envs, rng) -> dict:
-    """The other half: its progress. Of the arguments only a few may have changed."""
+    """Puts a checkpoint back and returns its progress; only a few arguments may have changed."""
     state = load(run_dir / "checkpoint.pt", "progress")
     try:
         require(state["script"] == about["script"], "it is of another script")
@@ -694,7 +694,7 @@ def train(args: Args) -> SimpleNamespace:
     with contextlib.ExitStack() as stack:
         stop = {}  # the signals that came
         with contextlib.suppress(ValueError):  # only the main thread may catch them
-            for number in SIGNALS:  # stop[number] = the frame it came in
+            for number in SIGNALS:  # stop[number] = its frame; the old handler returns at the end
                 stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
         # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
@@ -708,7 +708,7 @@ def train(args: Args) -> SimpleNamespace:
         q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
         if args.init_from and not args.resume:
             load_model(args.init_from, q_network, args)
-        target_network = copy.deepcopy(q_network)  # bf16 is cast here, not in each update
+        target_network = copy.deepcopy(q_network)  # bf16 is cast at each copy, not in each update
         target_network.network[:-1].to(dtype=torch.bfloat16 if q_network.bf16 else None)
         optimizer = make_optimizer(q_network, args)
         obs = to_device(envs.reset(seed=args.seed)[0], device)
@@ -752,7 +752,7 @@ def train(args: Args) -> SimpleNamespace:
         steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
         bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
         for step in bar:
-            # Keep. A resumed run evaluates again first, so eval.csv has its row after a checkpoint.
+            # Keep. eval.csv's row comes after the checkpoint: a resumed run evaluates again first.
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
@@ -831,8 +831,8 @@ if __name__ == "__main__":
             args = tyro.cli(Args, default=Args(**was | {"resume": args.resume}))
         if args.evaluate:
             play(args)
-        elif signals := train(args).stop:
-            sys.exit(128 + min(signals))  # as a shell says it
+        elif (end := train(args)).stopped:
+            sys.exit(128 + min(end.stop))  # as a shell says it
     except (BadInput, KeyboardInterrupt) as error:
         print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)

@@ -19,7 +19,7 @@ Deviations from the paper by default, and the flag that restores it:
     8 games share the network      --num-envs 1
     bfloat16 where AVX512 has it   --precision float32
 
-Without a flag: games run while the learner works, so an update does not see the step in flight; a
+No flag undoes: games run while the learner works, so an update does not see the step in flight; a
 game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
 not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
 convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
@@ -92,7 +92,7 @@ class Args:
     eval_frequency: int = 50_000  # agent steps between evaluations; 0: none [NIPS s5.1]
     eval_steps: int = 10_000  # agent steps of an evaluation, to the end of a game [NIPS s5.1]
     eval_epsilon: float = 0.05  # exploration in an evaluation [NIPS s5.1] [Nature M]
-    eval_max_frames: int = 18_000  # emulator frames of an evaluation's game: 5 minutes [Nature M]
+    eval_max_frames: int = 18_000  # emulator frames after which a game is cut: 5 minutes [Nature M]
 
     num_envs: int = 8  # games stepped together; 1 is the paper's setting
     frame_skip: int = 4  # emulator frames per agent step [NIPS s5] [Nature T1]
@@ -125,14 +125,14 @@ def check_args(args: Args) -> None:
     games = [k for k, v in atari.items() if v.get("obs_type") != "ram" and not v.get("continuous")]
     games = [k for k in games if "ALE/" in k or atari[k]["frameskip"] == 1]
     near = difflib.get_close_matches(args.env_id, [k for k in games if "v4" in k], 1, 0.0)[0]
-    what = f"{args.env_id} is no Atari id without frame skip of its own"
+    what = f"{args.env_id} is not a game this script plays (XNoFrameskip-v4 or ALE/X-v5)"
     require(args.env_id in games, f"{what}: type --env-id {near}")
     fractions = ("start_e", "end_e", "eval_epsilon", "gamma")
     may_be_0 = ("seed", "noop_max", "checkpoint_frequency", "eval_frequency", *fractions)
     for name, value in vars(args).items():
         if type(value) in (int, float):
-            fine = 0 <= value <= (1 if name in fractions else np.inf)
-            fine, flag = fine and (value > 0 or name in may_be_0), f"--{name.replace('_', '-')}"
+            flag, limit = f"--{name.replace('_', '-')}", 1 if name in fractions else np.inf
+            fine = 0 <= value <= limit and (value > 0 or name in may_be_0)
             require(fine, f"{flag} {value} cannot be: type {flag} {getattr(Args, name)}")
     for flag, value in ("total-timesteps", args.total_timesteps), ("buffer-size", args.buffer_size):
         more = -(-value // args.num_envs) * args.num_envs
@@ -142,7 +142,7 @@ def check_args(args: Args) -> None:
     require(args.learning_starts >= least, f"no batch yet: type --learning-starts {least} or more")
     watched = not args.render_mode or args.evaluate and not args.capture_video
     require(watched, "--render-mode human: type --evaluate MODEL with it, and no --capture-video")
-    require(args.device != "cuda" or torch.cuda.is_available(), "no CUDA: type --device auto")
+    require(args.device in ("auto", "cpu", choose_device("auto").type), "no GPU: type --device cpu")
     taken = not args.resume and os.path.exists(args.run_dir or "")
     require(not taken, f"{args.run_dir} exists: type another path, or --resume {args.run_dir}")
 
@@ -152,7 +152,7 @@ class AtariGame(gym.Wrapper):
     """A game as the agent plays and sees it; rewards as the game gives them.
 
     It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
-    agent step is one action for frame_skip frames, rewards summed; only game over cuts it short.
+    agent step is one action for frame_skip frames, rewards summed; only a game's end cuts it short.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
     A screen is the last frame alone, so that a sprite that flickers can be missed.
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
@@ -223,7 +223,7 @@ class AtariGame(gym.Wrapper):
         self.ale.restoreState(ale_py.ALEState(bytes.fromhex(state["ale"])))
         self.np_random.bit_generator.state = state["rng"]
         vars(self).update({name: state[name] for name in ("lives", "episode", "held", "games")})
-        self.obs.ravel()[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8)
+        self.obs[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8).reshape(self.obs.shape)
 
 
 class RecordGames(gym.Wrapper):
@@ -252,7 +252,7 @@ class RecordGames(gym.Wrapper):
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
     """One game, wrapped. Unless training, lives do not count and eval_max_frames ends it."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-    if multiprocessing.parent_process():  # in a game's own process
+    if multiprocessing.current_process().daemon:  # in a game's own process
         for number in SIGNALS:  # Ctrl-C or a cluster's signal reaches all; the learner ends them
             signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)  # frames are small and games many
@@ -275,7 +275,7 @@ def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorE
 
 
 def close_envs(envs: gym.vector.AsyncVectorEnv, kind=None, error=None, trace=None) -> None:
-    """At once; envs.close() would wait for a process that has died. Says if that was the error."""
+    """Kills them, since envs.close() waits for dead ones; raises if a death was the error."""
     lost = isinstance(error, (EOFError, ConnectionError))
     ended = multiprocessing.connection.wait([p.sentinel for p in envs.processes], 5) if lost else []
     for process in envs.processes:
@@ -367,7 +367,7 @@ class ReplayBuffer:
         count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
         bits = torch.randint(2**30, size, generator=self.generator, device=device)
         # count is on the device, so no bound for randint; float32 torch.rand has only 24 bits.
-        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # 0 when a graph is rehearsed
+        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # count is 0 in a rehearsal
         rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
         sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
@@ -413,7 +413,7 @@ class RMSProp(torch.optim.Optimizer):
 
     eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
     mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where slopes vanish
-    it divides by 0.01 instead of 0.1. The "gradient momentum" of 0.95 centres, it is no velocity.
+    it divides by 0.01 instead of 0.1. "Gradient momentum" 0.95 is the decay of g, not a velocity.
     """
 
     def __init__(self, parameters, lr, eps):
@@ -445,7 +445,7 @@ def choose_bf16(args: Args, device: torch.device) -> bool:
 
 
 def linear_schedule(args: Args, step: int) -> float:
-    """Epsilon. It falls from step 0 [NIPS s5] or learning_starts [Lua NeuralQLearner:369-371]."""
+    """Epsilon: falls from step 0 in [NIPS s5], learning_starts in [Lua NeuralQLearner:369-371]."""
     fallen = min(step / args.exploration_steps, 1.0)
     return args.start_e + (args.end_e - args.start_e) * fallen
 
@@ -466,7 +466,7 @@ def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarr
 
 
 def td_loss(q_network, batch, args: Args):
-    """The mean loss, half [CleanRL]'s so that its slope is the error, and Q(s, a) (batch,)."""
+    """Mean loss and Q(s, a) (batch,); the half, not in [CleanRL], makes its slope the error."""
     obs, actions, rewards, terminations, next_obs = batch
     with torch.no_grad():
         q_next = q_network(next_obs).max(dim=1).values  # [NIPS A1]
@@ -488,8 +488,8 @@ class CapturedUpdate:
     """`update` as one CUDA graph: the same kernels and numbers, one launch for all of them.
 
     A graph repeats what was recorded. So what changes is on the device, the replay's size too, and
-    nothing in it waits for the host. Rehearsals on its stream come first, because libraries set
-    themselves up in their first calls; doubles learn in them, and the draws are put back.
+    nothing in it waits for the host. It is rehearsed first, because libraries set themselves up in
+    their first calls: by copies of the networks and optimizer; the generator is then set back.
     """
 
     def __init__(self, learner: tuple, args: Args):
@@ -512,10 +512,10 @@ class CapturedUpdate:
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
-    """Returns of whole games in turn, game k from seed + k; None once `stop` has an entry."""
+    """Statistics of whole games' returns, game k from seed + k; None once `stop` has an entry."""
     device, rng, games = next(q_network.parameters()).device, np.random.default_rng(seed), []
     while sum(game["l"] for game in games) < args.eval_steps:
-        (obs, _), info = env.reset(seed=seed + len(games)), {}
+        obs, info = env.reset(seed=seed + len(games))
         while "episode" not in info:
             if stop:
                 return None
@@ -569,8 +569,8 @@ class Log:
         status = f"return {np.mean(returns[-100:] or [np.nan]):.2f}, {sps:.0f} steps/s"
         bar.set_postfix_str(status)
         if bar.disable and step % (10 * self.args.log_frequency) < self.args.num_envs:
-            left = f"{(self.args.total_timesteps - step) / sps / 3600:.2f} h left"
-            left = left if step > self.args.learning_starts else "not learning yet"
+            hours = (self.args.total_timesteps - step) / sps / 3600
+            left = f"{hours:.2f} h left" if step > self.args.learning_starts else "not learning yet"
             print(f"step {step}: {status}, {left}", flush=True)
         return sps
 
@@ -631,7 +631,7 @@ def load(path: Path, key: str) -> dict:
 def load_model(path: str, q_network: QNetwork, args: Args) -> None:
     """Weights into q_network; refuses those of another game or network."""
     model = load(Path(path), "weights")
-    require(model["env_id"] == args.env_id, f"{path}: type --env-id {model['env_id']}")
+    require(model["env_id"] == args.env_id, f"{path}: other game: type --env-id {model['env_id']}")
     try:
         q_network.load_state_dict(model["weights"])
     except RuntimeError as error:
@@ -639,7 +639,7 @@ def load_model(path: str, q_network: QNetwork, args: Args) -> None:
 
 
 def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) -> None:
-    """All that the future depends on; without room for it the run goes on, until a signal."""
+    """All that the future depends on; if it cannot be saved only a run that is to stop fails."""
     start_time, path, step = time.time(), run_dir / "checkpoint.pt", progress["step"]
     if not all(x.isfinite().all() for x in learner[0].parameters()):
         raise RuntimeError(f"weights are not finite at step {step}")
@@ -656,7 +656,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) ->
 
 
 def restore(run_dir: Path, about, learner, envs, rng) -> dict:
-    """The other half: its progress. Of the arguments only a few may have changed."""
+    """Puts a checkpoint back and returns its progress; only a few arguments may have changed."""
     state = load(run_dir / "checkpoint.pt", "progress")
     try:
         require(state["script"] == about["script"], "it is of another script")
@@ -686,7 +686,7 @@ def train(args: Args) -> SimpleNamespace:
     with contextlib.ExitStack() as stack:
         stop = {}  # the signals that came
         with contextlib.suppress(ValueError):  # only the main thread may catch them
-            for number in SIGNALS:  # stop[number] = the frame it came in
+            for number in SIGNALS:  # stop[number] = its frame; the old handler returns at the end
                 stack.callback(signal.signal, number, signal.signal(number, stop.__setitem__))
         # Processes first: later they would inherit thread pools, a CUDA context and the lock.
         videos = (run_dir / "videos") if args.capture_video else None
@@ -743,7 +743,7 @@ def train(args: Args) -> SimpleNamespace:
         steps, done = range(step, total + 1, n), dict(total=total // n, initial=step // n)
         bar = tqdm(steps, unit="steps", unit_scale=n, disable=None, **done)
         for step in bar:
-            # Keep. A resumed run evaluates again first, so eval.csv has its row after a checkpoint.
+            # Keep. eval.csv's row comes after the checkpoint: a resumed run evaluates again first.
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
                 figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
@@ -821,8 +821,8 @@ if __name__ == "__main__":
             args = tyro.cli(Args, default=Args(**was | {"resume": args.resume}))
         if args.evaluate:
             play(args)
-        elif signals := train(args).stop:
-            sys.exit(128 + min(signals))  # as a shell says it
+        elif (end := train(args)).stopped:
+            sys.exit(128 + min(end.stop))  # as a shell says it
     except (BadInput, KeyboardInterrupt) as error:
         print(f"{Path(__file__).name}: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadInput) else 128 + signal.SIGINT)

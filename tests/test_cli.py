@@ -161,10 +161,12 @@ def test_a_window_is_only_for_watching_a_model(script, command, tmp_path, more):
     assert names_in(tmp_path) == []
 
 
-def test_cuda_without_cuda_is_refused(script, command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_gpu_without_one_is_refused(script, command, tmp_path, monkeypatch, device):
     """The same on a machine that has it."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert_refused(command("--device", "cuda"), script, "type --device auto")
+    for backend in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(backend, "is_available", lambda: False)
+    assert_refused(command("--device", device), script, "type --device cpu")
     assert names_in(tmp_path) == []
 
 
@@ -306,6 +308,25 @@ def test_a_tiny_run_on_pong_trains_and_its_model_plays(script, tmp_path):
     mean, least, most = map(float, re.fullmatch(line, out).groups())
     assert mean == (least + most) / 2 and -21 <= least <= most <= 21
     assert names_in(tmp_path) == ["run"]
+
+
+@only("dqn_atari")
+def test_a_signal_after_the_last_step_finds_a_finished_run(script, command, tmp_path, monkeypatch):
+    """Exit code 0: it has its model and no checkpoint, so there is nothing to be resumed."""
+    original, sent = os.replace, []
+
+    def replace(part, path):
+        original(part, path)
+        if path.name == "model.pt":
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    monkeypatch.setattr(os, "replace", replace)
+    flags = "--env-id PongNoFrameskip-v4 --run-dir run --device cpu --num-envs 1 --batch-size 4"
+    flags += " --total-timesteps 20 --buffer-size 20 --learning-starts 40"
+    code, out, _ = command(*flags.split())
+    assert (code, len(sent), "stopped" in out) == (0, 1, False)
+    assert (tmp_path / "run" / "model.pt").exists()
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
 @only("dqn_atari")

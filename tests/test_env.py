@@ -650,6 +650,26 @@ def test_games_ignore_the_interrupt_that_a_terminal_sends_to_all(start_games):
     assert all(process.is_alive() for process in envs.processes)
 
 
+def tell_ignored(script, args, answer):
+    """Which signals a process ignores after it has made a game."""
+    for number in script.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    script.make_env(args)
+    answer.put([signal.getsignal(number) == signal.SIG_IGN for number in script.SIGNALS])
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_learner_in_a_process_of_its_own_keeps_its_signals(script, daemon):
+    """As in a pool of trainings: only games, which are daemons, ignore them."""
+    context = multiprocessing.get_context("fork")
+    answer, args = context.SimpleQueue(), script.Args(env_id=BREAKOUT)
+    process = context.Process(target=tell_ignored, args=(script, args, answer), daemon=daemon)
+    process.start()
+    with within(30):
+        assert answer.get() == [daemon] * 3
+    process.join()
+
+
 @pytest.mark.parametrize("under_way", [False, True])
 def test_after_close_no_process_is_left(script, start_games, under_way):
     """Also with a step under way."""

@@ -7,7 +7,7 @@
 
     python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4
 
-Then --resume runs/... goes on with a run, --evaluate runs/.../model.pt plays with its weights.
+Then --resume runs/... goes on with a run, --evaluate with the path of its model plays.
 Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h in bfloat16 (breakout_2013_two_cores.sh).
 
 Tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv 1312.5602 (2013);
@@ -64,6 +64,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
+MODEL, CHECKPOINT = "model.pt", "checkpoint.pt"  # in the directory of a run
 SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
 
@@ -85,9 +86,9 @@ class Args:
     keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
     resume: str | None = None  # continue the run in this directory, exactly
     capture_video: bool = False  # mp4 of the first environment's games 0, 1, 2, 4, 8, ...
-    init_from: str | None = None  # start from the weights in this model.pt
+    init_from: str | None = None  # start from the weights in this model
 
-    evaluate: str | None = None  # do not train: play with the weights in this model.pt
+    evaluate: str | None = None  # do not train: play with the weights in this model
     render_mode: Literal["human"] | None = None  # human: --evaluate in a window
     eval_frequency: int = 50_000  # agent steps between evaluations; 0: none [NIPS s5.1]
     eval_steps: int = 10_000  # agent steps of an evaluation, to the end of a game [NIPS s5.1]
@@ -157,14 +158,17 @@ class AtariGame(gym.Wrapper):
     A screen is the last frame alone, so that a sprite that flickers can be missed.
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
     or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
+    `videos` gets an mp4 of games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole;
+    written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
     """
 
-    def __init__(self, env, args: Args, training: bool):
+    def __init__(self, env, args: Args, training: bool, videos: Path | None):
         super().__init__(env)
         self.args, self.training, self.ale = args, training, self.unwrapped.ale
         self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
         self.obs, self.games = np.zeros((4, 84, 84), np.uint8), -1  # the number of its game
         self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
+        self.part, self.video = videos and videos / "unfinished.mp4", None
 
     def reset(self, **kwargs):
         self.screens, self.held, self.games = [self.env.reset(**kwargs)[0]], 0, self.games + 1
@@ -183,7 +187,9 @@ class AtariGame(gym.Wrapper):
         self.episode = {"r": self.episode["r"] + reward, "l": self.episode["l"] + 1}
         over, truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
         info = {"life_lost": life_lost} | ({"episode": self.episode} if over or truncated else {})
-        return self._observe(life_lost), reward, over, truncated, info
+        obs = self._observe(life_lost)
+        self._film(over or truncated)
+        return obs, reward, over, truncated, info
 
     def _repeat(self, action, frames):
         reward, actions = 0.0, self.ale.getMinimalActionSet()
@@ -209,6 +215,18 @@ class AtariGame(gym.Wrapper):
     def render(self):
         return self.screens[-1]
 
+    def _film(self, ended):
+        if self.part and self.episode["l"] == 1 and self.games & (self.games - 1) == 0:
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.render().shape[1::-1]
+            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
+        if self.video:
+            self.video.write(cv2.cvtColor(self.render(), cv2.COLOR_RGB2BGR))
+        if self.video and ended:
+            self.video.release()
+            self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.games}.mp4"))
+            self.video = None
+
     @property
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
@@ -226,29 +244,6 @@ class AtariGame(gym.Wrapper):
         self.obs[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8).reshape(self.obs.shape)
 
 
-class RecordGames(gym.Wrapper):
-    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole; written as
-    it is played, because gymnasium's RecordVideo holds a game in memory, up to 2.7 GB."""
-
-    def __init__(self, env: AtariGame, folder: Path):
-        super().__init__(env)
-        self.part, self.video = folder / "unfinished.mp4", None
-
-    def step(self, action):
-        obs, reward, over, truncated, info = self.env.step(action)
-        if self.env.episode["l"] == 1 and self.env.games & (self.env.games - 1) == 0:
-            self.part.parent.mkdir(parents=True, exist_ok=True)
-            codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
-            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
-        if self.video:
-            self.video.write(cv2.cvtColor(self.env.render(), cv2.COLOR_RGB2BGR))
-        if self.video and (over or truncated):
-            self.video.release()
-            self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.env.games}.mp4"))
-            self.video = None
-        return obs, reward, over, truncated, info
-
-
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
     """One game, wrapped. Unless training, lives do not count and eval_max_frames ends it."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
@@ -258,8 +253,7 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": args.render_mode}
-    env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
-    return RecordGames(env, videos) if videos else env
+    return AtariGame(gym.make(args.env_id, **kwargs), args, training, videos)
 
 
 def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:
@@ -304,10 +298,9 @@ class ReplayBuffer:
     its life, and what followed: action, reward, end. Stacks are put together when sampled.
     """
 
-    def __init__(self, args: Args, obs: torch.Tensor):
+    def __init__(self, args: Args, obs):
         """obs: the games' first observations, (num_envs, 4, 84, 84) uint8, on the device."""
-        self.num_envs, self.batch_size, device = args.num_envs, args.batch_size, obs.device
-        self.rows = args.buffer_size // args.num_envs
+        shape, device = (args.buffer_size // args.num_envs, args.num_envs), obs.device
         needed, free, meminfo = args.buffer_size * 84 * 84, np.inf, Path("/proc/meminfo")
         if device.type == "cuda":
             free = torch.cuda.mem_get_info(device)[0]
@@ -316,28 +309,27 @@ class ReplayBuffer:
         what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
         fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
         require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
-        shape = (self.rows, args.num_envs)
         # Not zeroed, which takes seconds: what a stack lacks is masked by its age.
         self.frames = torch.empty((*shape, 84, 84), dtype=torch.uint8, device=device)
         self.frames[0] = obs[:, -1]
-        self.ages = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.actions = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.rewards = torch.zeros(shape, device=device)
-        self.terminations = torch.zeros(shape, device=device)
-        self.truncations = torch.zeros(shape, dtype=torch.bool, device=device)
+        zeros = partial(torch.zeros, shape, device=device)
+        self.ages = zeros(dtype=int)
+        self.actions = zeros(dtype=int)
+        self.rewards = zeros()
+        self.terminations = zeros()
+        self.truncations = zeros()
         self.t = 0  # rows complete since the start; row t has only its frame and age
         self.newest = torch.zeros((), dtype=torch.int64, device=device)  # t, where a graph sees it
-        self.window = torch.arange(-3, 2, device=device)  # rows of s and s', seen from t
+        self.batch_size = args.batch_size
         self.generator = torch.Generator(device).manual_seed(args.seed)
 
     def add(self, actions, rewards, terminations, truncations, next_obs):
         """What followed the newest observations, numpy (num_envs,), and the next, on the device."""
-        row, next_row = self.t % self.rows, (self.t + 1) % self.rows
+        row, next_row = self.t % len(self.ages), (self.t + 1) % len(self.ages)
         followed = np.stack([actions, rewards, terminations, truncations]).astype(np.float32)
-        a, r, terminations, truncations = to_device(followed, self.frames.device)
-        self.actions[row], self.rewards[row], self.terminations[row] = a, r, terminations
-        self.truncations[row] = truncations > terminations
-        self.ages[next_row] = (self.ages[row] + 1) * (terminations + truncations == 0)
+        self.actions[row], self.rewards[row], ends, cuts = to_device(followed, self.frames.device)
+        self.terminations[row], self.truncations[row] = ends, cuts > ends
+        self.ages[next_row] = (self.ages[row] + 1) * (ends + cuts == 0)
         self.frames[next_row] = next_obs[:, -1]
         self.t += 1
         self.newest += 1
@@ -357,23 +349,26 @@ class ReplayBuffer:
 
     def sample(self):
         """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
-        last (batch, 4, 84, 84) uint8, actions int64, else float32; after an end next_obs is void.
+        last (batch, 4, 84, 84) uint8, actions int, else float32; after an end next_obs is void.
 
         Row t is a frame without an action; it has overwritten the oldest once the ring is full, and
         the 3 rows after it lack frames of their stack. A transition cut by truncation is followed
         by another game, so of 32 candidates the first sound one is taken, a cut one if all are cut.
         """
-        oldest, device = (self.newest - self.rows + 4).clamp(min=0), self.frames.device
-        count, size = (self.newest - oldest) * self.num_envs, (2, self.batch_size, 32)
-        bits = torch.randint(2**30, size, generator=self.generator, device=device)
+        num_rows, num_envs = self.ages.shape
+        window = torch.arange(-3, 2, device=self.ages.device)[None]  # rows of s and s', from t
+        oldest = (self.newest - num_rows + 4).clip(min=0)
+        count = ((self.newest - oldest) * num_envs).clip(min=1)  # 1 while it is empty
         # count is on the device, so no bound for randint; float32 torch.rand has only 24 bits.
-        draws = ((bits[0] << 30) + bits[1]) % count.clamp(min=1)  # count is 0 in a rehearsal
-        rows, games = (oldest + draws // self.num_envs) % self.rows, draws % self.num_envs
-        sound = (~self.truncations[rows, games]).int().argmax(dim=1, keepdim=True)
+        size = 2, self.batch_size, 32
+        bits = torch.randint(2**30, size, generator=self.generator, device=self.ages.device)
+        draws = ((bits[0] << 30) + bits[1]) % count
+        rows, games = (oldest + draws // num_envs) % num_rows, draws % num_envs
+        sound = self.truncations[rows, games].argmin(axis=1, keepdims=True)
         rows, games = rows.gather(1, sound), games.gather(1, sound)  # (batch, 1)
-        words = self.frames.view(torch.int32)[(rows + self.window) % self.rows, games]
-        words *= (self.ages[rows, games] >= -self.window)[:, :, None, None]  # as in AtariGame
-        frames = words.view(torch.uint8)  # (batch, 5, 84, 84), by 4 pixels at a time, faster
+        frames = self.frames.view(torch.int32)[(rows + window) % num_rows, games]
+        frames *= (self.ages[rows, games] >= -window)[:, :, None, None]  # as in AtariGame
+        frames = frames.view(torch.uint8)  # (batch, 5, 84, 84), by 4 pixels at a time, faster
         index = rows[:, 0], games[:, 0]
         followed = self.actions[index], self.rewards[index], self.terminations[index]
         return frames[:, :4], *followed, frames[:, 1:]
@@ -456,7 +451,7 @@ def crossings(step: int, n: int, period: int) -> int:
 
 
 @torch.no_grad()
-def act(q_network: QNetwork, obs: torch.Tensor, epsilon: float, rng) -> np.ndarray:
+def act(q_network, obs, epsilon: float, rng) -> np.ndarray:
     """Epsilon-greedy actions (num_envs,) int64 from one forward pass [NIPS A1] [Nature A1]."""
     actions = rng.integers(q_network.num_actions, size=len(obs))
     explore = rng.random(len(obs)) < epsilon
@@ -587,7 +582,7 @@ class Log:
                 print(*columns.values(), sep=",", file=rows)
 
 
-def machine(device: torch.device) -> dict:
+def machine(device) -> dict:
     """What a result must say: hardware, versions, script."""
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else str(device)}
     about |= {"cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
@@ -599,7 +594,7 @@ def machine(device: torch.device) -> dict:
 
 
 def save(path: Path, state: dict) -> None:
-    """Tensors and plain values; the file before stays until this one is whole and on the disk."""
+    """A zip; the file before stays until this one is whole and on the disk."""
     part = path.with_suffix(".part")
     try:
         with open(part, "wb") as file:
@@ -616,7 +611,7 @@ def save(path: Path, state: dict) -> None:
 
 
 def load(path: Path, key: str) -> dict:
-    """What `save` wrote, with this key. Executes nothing; compares checksums, as torch does not."""
+    """What `save` wrote, with this key, once its checksums are compared. Executes nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             require(not archive.testzip(), "damaged")
@@ -625,22 +620,22 @@ def load(path: Path, key: str) -> dict:
         return state
     except Exception as error:
         what = f"{path} is missing, damaged or of another kind ({type(error).__name__})"
-        raise BadInput(f"{what}: type the path of a model.pt or of an unfinished run") from error
+        raise BadInput(f"{what}: type the path of a {MODEL} or of an unfinished run") from error
 
 
-def load_model(path: str, q_network: QNetwork, args: Args) -> None:
+def load_model(path: str, q_network, args: Args) -> None:
     """Weights into q_network; refuses those of another game or network."""
-    model = load(Path(path), "weights")
+    model = load(Path(path), "env_id")
     require(model["env_id"] == args.env_id, f"{path}: other game: type --env-id {model['env_id']}")
     try:
         q_network.load_state_dict(model["weights"])
-    except RuntimeError as error:
-        raise BadInput(f"{path} is of another network: type the path of a model.pt") from error
+    except (RuntimeError, LookupError, ValueError) as error:
+        raise BadInput(f"{path} is of another network: type the path of a {MODEL}") from error
 
 
 def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) -> None:
     """All that the future depends on; if it cannot be saved only a run that is to stop fails."""
-    start_time, path, step = time.time(), run_dir / "checkpoint.pt", progress["step"]
+    start_time, path, step = time.time(), run_dir / CHECKPOINT, progress["step"]
     if not all(x.isfinite().all() for x in learner[0].parameters()):
         raise RuntimeError(f"weights are not finite at step {step}")
     state = about | {"progress": progress, "learner": [x.state_dict() for x in learner]}
@@ -657,7 +652,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) ->
 
 def restore(run_dir: Path, about, learner, envs, rng) -> dict:
     """Puts a checkpoint back and returns its progress; only a few arguments may have changed."""
-    state = load(run_dir / "checkpoint.pt", "progress")
+    state = load(run_dir / CHECKPOINT, "progress")
     try:
         require(state["script"] == about["script"], "it is of another script")
         for name, was in state["args"].items():
@@ -715,8 +710,8 @@ def train(args: Args) -> SimpleNamespace:
         except OSError as error:
             what = f"cannot use {run_dir}, does another process train there? {error}"
             raise BadInput(f"{what}: type another --run-dir") from error
-        about = {"script": Path(__file__).stem, "args": vars(args)}
-        about |= {"machine": machine(device) | {"bfloat16": q_network.bf16}}
+        about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
+        about["machine"]["bfloat16"] = q_network.bf16
         progress = dict(step=0, num_updates=0, returns=[], loss=0.0, q_values=0.0)
         if args.resume:
             progress = restore(run_dir, about, learner, envs, rng)
@@ -792,8 +787,8 @@ def train(args: Args) -> SimpleNamespace:
             print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
         else:
             model = dict(script=about["script"], env_id=args.env_id, num_actions=num_actions)
-            save(run_dir / "model.pt", model | dict(step=step, weights=q_network.state_dict()))
-            for name in () if args.keep_checkpoint else ("checkpoint.pt", "checkpoint.part"):
+            save(run_dir / MODEL, model | dict(step=step, weights=q_network.state_dict()))
+            for name in () if args.keep_checkpoint else (CHECKPOINT, "checkpoint.part"):
                 (run_dir / name).unlink(missing_ok=True)
     return SimpleNamespace(**locals())
 
@@ -816,7 +811,7 @@ if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
         if args.resume:
-            was = load(Path(args.resume, "checkpoint.pt"), "args")["args"]
+            was = load(Path(args.resume, CHECKPOINT), "args")["args"]
             require(not was.keys() - vars(args), f"another version: run the copy in {args.resume}")
             args = tyro.cli(Args, default=Args(**was | {"resume": args.resume}))
         if args.evaluate:

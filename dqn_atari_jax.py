@@ -7,7 +7,7 @@
 
     python dqn_atari_jax.py --env-id BreakoutNoFrameskip-v4
 
-Then --resume runs/... goes on with a run, --evaluate runs/.../model.npz plays with its weights.
+Then --resume runs/... goes on with a run, --evaluate with the path of its model plays.
 Measured: Pong -14.8 +- 3.6 (30 games), 0.5 M steps, 1 seed, 1.9 h, benchmark/pong_jax_two_cores.sh.
 As dqn_atari.py in float32: equal weights and batches, equal updates to rounding (test_jax.py).
 
@@ -65,6 +65,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
+MODEL, CHECKPOINT = "model.npz", "checkpoint.npz"  # in the directory of a run
 SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
 
@@ -85,9 +86,9 @@ class Args:
     keep_checkpoint: bool = False  # a finished run can then be resumed with more --total-timesteps
     resume: str | None = None  # continue the run in this directory, exactly
     capture_video: bool = False  # mp4 of the first environment's games 0, 1, 2, 4, 8, ...
-    init_from: str | None = None  # start from the weights in this model.npz
+    init_from: str | None = None  # start from the weights in this model
 
-    evaluate: str | None = None  # do not train: play with the weights in this model.npz
+    evaluate: str | None = None  # do not train: play with the weights in this model
     render_mode: Literal["human"] | None = None  # human: --evaluate in a window
     eval_frequency: int = 0  # agent steps between evaluations while training; 0: none
     eval_games: int = 30  # games of an evaluation [Nature M]
@@ -159,14 +160,17 @@ class AtariGame(gym.Wrapper):
     A screen is the maximum of a step's last 2 frames, by colour: sprites flicker [Nature M].
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
     or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
+    `videos` gets an mp4 of games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole;
+    written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
     """
 
-    def __init__(self, env, args: Args, training: bool):
+    def __init__(self, env, args: Args, training: bool, videos: Path | None):
         super().__init__(env)
         self.args, self.training, self.ale = args, training, self.unwrapped.ale
         self.sticky = gym.spec(args.env_id).kwargs["repeat_action_probability"]
         self.obs, self.games = np.zeros((4, 84, 84), np.uint8), -1  # the number of its game
         self.observation_space = gym.spaces.Box(0, 255, self.obs.shape, np.uint8)
+        self.part, self.video = videos and videos / "unfinished.mp4", None
 
     def reset(self, **kwargs):
         self.screens, self.held, self.games = [self.env.reset(**kwargs)[0]], 0, self.games + 1
@@ -185,7 +189,9 @@ class AtariGame(gym.Wrapper):
         self.episode = {"r": self.episode["r"] + reward, "l": self.episode["l"] + 1}
         over, truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
         info = {"life_lost": life_lost} | ({"episode": self.episode} if over or truncated else {})
-        return self._observe(life_lost), reward, over, truncated, info
+        obs = self._observe(life_lost)
+        self._film(over or truncated)
+        return obs, reward, over, truncated, info
 
     def _repeat(self, action, frames):
         reward, actions = 0.0, self.ale.getMinimalActionSet()
@@ -210,6 +216,18 @@ class AtariGame(gym.Wrapper):
     def render(self):
         return np.maximum(self.screens[0], self.screens[-1])
 
+    def _film(self, ended):
+        if self.part and self.episode["l"] == 1 and self.games & (self.games - 1) == 0:
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.render().shape[1::-1]
+            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
+        if self.video:
+            self.video.write(cv2.cvtColor(self.render(), cv2.COLOR_RGB2BGR))
+        if self.video and ended:
+            self.video.release()
+            self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.games}.mp4"))
+            self.video = None
+
     @property
     def state(self) -> dict:
         """Everything its future depends on, in the words of JSON."""
@@ -227,29 +245,6 @@ class AtariGame(gym.Wrapper):
         self.obs[:] = np.frombuffer(bytes.fromhex(state["obs"]), np.uint8).reshape(self.obs.shape)
 
 
-class RecordGames(gym.Wrapper):
-    """mp4 of its games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole; written as
-    it is played, because gymnasium's RecordVideo holds a game in memory, up to 2.7 GB."""
-
-    def __init__(self, env: AtariGame, folder: Path):
-        super().__init__(env)
-        self.part, self.video = folder / "unfinished.mp4", None
-
-    def step(self, action):
-        obs, reward, over, truncated, info = self.env.step(action)
-        if self.env.episode["l"] == 1 and self.env.games & (self.env.games - 1) == 0:
-            self.part.parent.mkdir(parents=True, exist_ok=True)
-            codec, size = cv2.VideoWriter.fourcc(*"vp09"), self.env.render().shape[1::-1]
-            self.video = cv2.VideoWriter(str(self.part), codec, 15, size)
-        if self.video:
-            self.video.write(cv2.cvtColor(self.env.render(), cv2.COLOR_RGB2BGR))
-        if self.video and (over or truncated):
-            self.video.release()
-            self.part.rename(self.part.with_name(f"{int(time.time())}-game-{self.env.games}.mp4"))
-            self.video = None
-        return obs, reward, over, truncated, info
-
-
 def make_env(args: Args, training: bool = True, videos: Path | None = None) -> gym.Env:
     """One game, wrapped. Unless training, lives do not count and eval_max_frames ends it."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
@@ -259,8 +254,7 @@ def make_env(args: Args, training: bool = True, videos: Path | None = None) -> g
     cv2.setNumThreads(1)  # frames are small and games many
     kwargs = {} if training else {"max_num_frames_per_episode": args.eval_max_frames}
     kwargs |= {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": args.render_mode}
-    env = AtariGame(gym.make(args.env_id, **kwargs), args, training)
-    return RecordGames(env, videos) if videos else env
+    return AtariGame(gym.make(args.env_id, **kwargs), args, training, videos)
 
 
 def make_envs(args: Args, videos: Path | None = None) -> gym.vector.AsyncVectorEnv:
@@ -310,9 +304,9 @@ class ReplayBuffer:
     its life, and what followed: action, reward, end. Stacks are put together when sampled.
     """
 
-    def __init__(self, args: Args, obs: jax.Array):
+    def __init__(self, args: Args, obs):
         """obs: the games' first observations, (num_envs, 4, 84, 84) uint8, on the device."""
-        rows, (device,) = args.buffer_size // args.num_envs, obs.devices()
+        shape, device = (args.buffer_size // args.num_envs, args.num_envs), obs.device
         needed, free, meminfo = args.buffer_size * 84 * 84, np.inf, Path("/proc/meminfo")
         if device.platform == "gpu":
             stats = device.memory_stats() or dict(bytes_limit=np.inf, bytes_in_use=0)
@@ -322,13 +316,13 @@ class ReplayBuffer:
         what = f"the replay needs {needed / 1e9:.2f} GB, {device} has {free / 1e9:.2f} GB free"
         fits = int(min(free, needed) * 0.9 / 84 / 84) // args.num_envs * args.num_envs
         require(needed <= 0.9 * free, f"{what}: type --buffer-size {fits} or less")
-        shape = (rows, args.num_envs)
         self.frames = put(jnp.zeros((*shape, 84, 84), jnp.uint8), obs[None, :, -1], 0)
-        self.ages = jnp.zeros(shape, jnp.int32)
-        self.actions = jnp.zeros(shape, jnp.int32)
-        self.rewards = jnp.zeros(shape)
-        self.terminations = jnp.zeros(shape)
-        self.truncations = jnp.zeros(shape, bool)
+        zeros = partial(jnp.zeros, shape)
+        self.ages = zeros(dtype=int)
+        self.actions = zeros(dtype=int)
+        self.rewards = zeros()
+        self.terminations = zeros()
+        self.truncations = zeros()
         self.newest = jnp.zeros((), jnp.int32)  # t: rows complete; row t has only its frame and age
 
     def tree_flatten(self):
@@ -367,30 +361,30 @@ class ReplayBuffer:
         rows, block = int(self.newest) + 1, 1 + 20_000 * 4 // self.ages.shape[1]
         arrays = {name: np.asarray(x)[:rows] for name, x in vars(self).items() if x.ndim}
         starts = range(0, min(rows, len(self.ages)), block)
-        return {f"rb.{k}.{i}": x[i : i + block] for k, x in arrays.items() for i in starts}
+        blocks = {f"rb.{k}.{i}": x[i : i + block] for k, x in arrays.items() for i in starts}
+        return {"newest": self.newest} | blocks
 
-    def load_state_dict(self, state: dict, t: int) -> None:
-        """t: rows complete, which follows from the step."""
-        self.newest = jnp.array(t, jnp.int32)
+    def load_state_dict(self, state: dict) -> None:
+        self.newest = jnp.array(state["newest"])
         for part in (name for name in state if name.startswith("rb.")):
             _, name, start = part.split(".")
             setattr(self, name, put(getattr(self, name), state[part], int(start)))
 
     def sample(self, key: jax.Array, batch_size: int):
         """Uniform with replacement: obs, actions, rewards, terminations, next_obs; the first and
-        last (batch, 4, 84, 84) uint8, actions int32, else float32; after an end next_obs is void.
+        last (batch, 4, 84, 84) uint8, actions int, else float32; after an end next_obs is void.
 
         Row t is a frame without an action; it has overwritten the oldest once the ring is full, and
         the 3 rows after it lack frames of their stack. A transition cut by truncation is followed
         by another game, so of 32 candidates the first sound one is taken, a cut one if all are cut.
         """
         num_rows, num_envs = self.ages.shape
-        window = jnp.arange(-3, 2)[None]  # rows of s and s', seen from t
-        oldest = jnp.maximum(self.newest - num_rows + 4, 0)
-        count = jnp.maximum((self.newest - oldest) * num_envs, 1)
+        window = jnp.arange(-3, 2)[None]  # rows of s and s', from t
+        oldest = (self.newest - num_rows + 4).clip(min=0)
+        count = ((self.newest - oldest) * num_envs).clip(min=1)  # 1 while it is empty
         draws = jax.random.randint(key, (batch_size, 32), 0, count)
         rows, games = (oldest + draws // num_envs) % num_rows, draws % num_envs
-        sound = (~self.truncations[rows, games]).argmax(axis=1, keepdims=True)
+        sound = self.truncations[rows, games].argmin(axis=1, keepdims=True)
         rows, games = (jnp.take_along_axis(x, sound, axis=1) for x in (rows, games))  # (batch, 1)
         frames = self.frames[(rows + window) % num_rows, games]  # (batch, 5, 84, 84)
         frames *= (self.ages[rows, games] >= -window)[:, :, None, None]  # as in AtariGame
@@ -402,29 +396,26 @@ class ReplayBuffer:
 # --- Q-network ------------------------------------------------------------------------------------
 def make_network(seed: int, num_actions: int) -> list[dict[str, jax.Array]]:
     """The network of [Nature M], 1,686,180 parameters for 4 actions; they begin uniform
-    within +-1/sqrt(fan_in), biases also, in torch as in the released code. Here by layer; kernels
-    are (rows, columns, in, out), and a convolution's output is flattened in this order too."""
+    within +-1/sqrt(fan_in), biases also, in torch as in the released code."""
+    # By layer; kernels are (rows, columns, in, out), a convolution's output is flattened likewise.
     shapes = (8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64), (3136, 512), (512, num_actions)
     layers, (init_key, _) = [], jax.random.split(jax.random.key(seed))
     for i, shape in enumerate(shapes):
         weight_key, bias_key = jax.random.split(jax.random.fold_in(init_key, i))
         bound = 1 / np.sqrt(np.prod(shape[:-1]))
-        weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
-        bias = jax.random.uniform(bias_key, shape[-1:], minval=-bound, maxval=bound)
-        layers.append({"weight": weight, "bias": bias})
+        draw = partial(jax.random.uniform, minval=-bound, maxval=bound)
+        layers.append({"weight": draw(weight_key, shape), "bias": draw(bias_key, shape[-1:])})
     return layers
 
 
 @jax.jit
 def apply(network: list, obs: jax.Array) -> jax.Array:
     """(batch, 4, 84, 84) uint8 to action values (batch, num_actions) float32."""
-    x = obs.transpose(0, 2, 3, 1).astype(jnp.float32) / 255.0
-    for layer, stride in zip(network[:3], (4, 2, 1), strict=True):
-        strides, layout = (stride, stride), ("NHWC", "HWIO", "NHWC")
-        x = jax.lax.conv_general_dilated(
-            x, layer["weight"], strides, "VALID", dimension_numbers=layout
-        )
-        x = jax.nn.relu(x + layer["bias"][None, None, None])
+    x, layout = obs.transpose(0, 2, 3, 1).astype(jnp.float32) / 255.0, ("NHWC", "HWIO", "NHWC")
+    for layer, stride in zip(network[:3], ((4, 4), (2, 2), (1, 1)), strict=True):
+        weight, bias = layer["weight"], layer["bias"][None, None, None]
+        x = jax.lax.conv_general_dilated(x, weight, stride, "VALID", dimension_numbers=layout)
+        x = jax.nn.relu(x + bias)
     x = x.reshape(len(x), -1)
     x = jax.nn.relu(x @ network[3]["weight"] + network[3]["bias"][None])
     return x @ network[4]["weight"] + network[4]["bias"][None]
@@ -432,10 +423,10 @@ def apply(network: list, obs: jax.Array) -> jax.Array:
 
 # --- Learning -------------------------------------------------------------------------------------
 def make_optimizer(args: Args) -> optax.GradientTransformation:
-    """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277], or Adam.
+    """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
-    0.01 stands inside the root and belongs to gradients summed over the batch; of our mean loss it
-    is 0.01 / batch_size**2. The "gradient momentum" of 0.95 centres, it is no velocity.
+    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
+    mean loss it is 0.01 / batch_size**2. "Gradient momentum" 0.95 is a decay, not a velocity.
     """
     if args.optimizer == "adam":
         return optax.adam(args.learning_rate)
@@ -463,7 +454,7 @@ def crossings(step: int, n: int, period: int) -> int:
     return (step + n) // period - step // period if period else 0
 
 
-def act(q_network: list, obs: jax.Array, epsilon: float, rng) -> np.ndarray:
+def act(q_network, obs, epsilon: float, rng) -> np.ndarray:
     """Epsilon-greedy actions (num_envs,) int64 from one forward pass [NIPS A1] [Nature A1]."""
     actions = rng.integers(len(q_network[-1]["bias"]), size=len(obs))
     explore = rng.random(len(obs)) < epsilon
@@ -569,7 +560,7 @@ class Log:
                 print(*columns.values(), sep=",", file=rows)
 
 
-def machine(device: jax.Device) -> dict:
+def machine(device) -> dict:
     """What a result must say: hardware, versions, script."""
     cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count())
     about = {"device": device.device_kind, "cores": len(cores)}  # which XLA takes as threads
@@ -580,12 +571,13 @@ def machine(device: jax.Device) -> dict:
     return about | {"script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
 
 
-def save(path: Path, state: dict, arrays: dict) -> None:
-    """A zip of arrays and JSON; the file before stays until this one is whole and on the disk."""
+def save(path: Path, state: dict) -> None:
+    """A zip; the file before stays until this one is whole and on the disk."""
     part = path.with_suffix(".part")
     try:
         with open(part, "wb") as file:
-            np.savez(file, state=json.dumps(state), **arrays)
+            words = json.dumps(state | {"arrays": None})
+            np.savez(file, state=words, **state["arrays"])
             file.flush()
             os.fsync(file)
         os.replace(part, path)
@@ -598,18 +590,17 @@ def save(path: Path, state: dict, arrays: dict) -> None:
 
 
 def load(path: Path, key: str) -> dict:
-    """What `save` wrote, with this key; "arrays" is the open file, which reads an array when it is
-    indexed. Executes nothing; compares the checksums first."""
+    """What `save` wrote, with this key, once its checksums are compared. Executes nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             require(not archive.testzip(), "damaged")
-        arrays = np.load(path, allow_pickle=False)
+        arrays = np.load(path, allow_pickle=False)  # reads one when it is indexed
         state = json.loads(str(arrays["state"])) | {"arrays": arrays}
         require(key in state, "of another kind")
         return state
     except Exception as error:
         what = f"{path} is missing, damaged or of another kind ({type(error).__name__})"
-        raise BadInput(f"{what}: type the path of a model.npz or of an unfinished run") from error
+        raise BadInput(f"{what}: type the path of a {MODEL} or of an unfinished run") from error
 
 
 def named(tree) -> dict[str, np.ndarray]:
@@ -619,33 +610,31 @@ def named(tree) -> dict[str, np.ndarray]:
 
 def filled(tree, arrays):
     """The same tree with the arrays of these names; refuses other shapes."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
-    found = [arrays[jax.tree_util.keystr(path)] for path, _ in leaves]
-    for (path, x), array in zip(leaves, found, strict=True):
-        same = (x.shape, x.dtype) == (array.shape, array.dtype)
-        require(same, f"{jax.tree_util.keystr(path)} has another shape")
-    return structure.unflatten([jnp.array(array) for array in found])
+    found = jax.tree.structure(tree).unflatten([jnp.array(arrays[name]) for name in named(tree)])
+    same = jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, tree)
+    require(same, "its arrays have other shapes")
+    return found
 
 
-def load_model(path: str, q_network: list, args: Args) -> None:
+def load_model(path: str, q_network, args: Args) -> None:
     """Weights into q_network; refuses those of another game or network."""
     model = load(Path(path), "env_id")
     require(model["env_id"] == args.env_id, f"{path}: other game: type --env-id {model['env_id']}")
     try:
         q_network[:] = filled(q_network, model["arrays"])
-    except (LookupError, ValueError) as error:
-        raise BadInput(f"{path} is of another network: type the path of a model.npz") from error
+    except (RuntimeError, LookupError, ValueError) as error:
+        raise BadInput(f"{path} is of another network: type the path of a {MODEL}") from error
 
 
 def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng, stop) -> None:
     """All that the future depends on; if it cannot be saved only a run that is to stop fails."""
-    start_time, path, step = time.time(), run_dir / "checkpoint.npz", progress["step"]
+    start_time, path, step = time.time(), run_dir / CHECKPOINT, progress["step"]
     if not all(np.isfinite(x).all() for x in named(learner["q_network"]).values()):
         raise RuntimeError(f"weights are not finite at step {step}")
-    state = about | {"progress": progress}
+    state = about | {"progress": progress, "arrays": named(learner) | rb.state_dict()}
     state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
     try:
-        save(path, state, named(learner) | rb.state_dict())
+        save(path, state)
         size, seconds = path.stat().st_size / 1e9, time.time() - start_time
         tqdm.write(f"step {step}: checkpoint of {size:.2f} GB in {seconds:.1f} s")
     except (OSError, RuntimeError) as error:
@@ -656,7 +645,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng, stop
 
 def restore(run_dir: Path, about, learner, rb, envs, rng) -> dict:
     """Puts a checkpoint back and returns its progress; only a few arguments may have changed."""
-    state = load(run_dir / "checkpoint.npz", "progress")
+    state = load(run_dir / CHECKPOINT, "progress")
     try:
         require(state["script"] == about["script"], "it is of another script")
         for name, was in state["args"].items():
@@ -666,7 +655,7 @@ def restore(run_dir: Path, about, learner, rb, envs, rng) -> dict:
         step, total = state["progress"]["step"], about["args"]["total_timesteps"]
         require(step <= total, f"{step} steps are done: type --total-timesteps {step} or more")
         learner.update(filled(learner, state["arrays"]))
-        rb.load_state_dict(state["arrays"], step // about["args"]["num_envs"])
+        rb.load_state_dict(state["arrays"])
         rng.bit_generator.state = state["rng"]
         envs.set_attr("state", state["games"])
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
@@ -716,8 +705,7 @@ def train(args: Args) -> SimpleNamespace:
         except OSError as error:
             what = f"cannot use {run_dir}, does another process train there? {error}"
             raise BadInput(f"{what}: type another --run-dir") from error
-        about = {"script": Path(__file__).stem, "args": vars(args)}
-        about |= {"machine": machine(device)}
+        about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
         progress = dict(step=0, num_updates=0, num_syncs=0, returns=[])
         if args.resume:
             progress = restore(run_dir, about, learner, rb, envs, rng)
@@ -792,8 +780,8 @@ def train(args: Args) -> SimpleNamespace:
             print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
         else:
             model = dict(script=about["script"], env_id=args.env_id, num_actions=num_actions)
-            save(run_dir / "model.npz", model | dict(step=step), named(learner["q_network"]))
-            for name in () if args.keep_checkpoint else ("checkpoint.npz", "checkpoint.part"):
+            save(run_dir / MODEL, model | dict(step=step, arrays=named(learner["q_network"])))
+            for name in () if args.keep_checkpoint else (CHECKPOINT, "checkpoint.part"):
                 (run_dir / name).unlink(missing_ok=True)
     return SimpleNamespace(**locals())
 
@@ -817,7 +805,7 @@ if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
     try:
         if args.resume:
-            was = load(Path(args.resume, "checkpoint.npz"), "args")["args"]
+            was = load(Path(args.resume, CHECKPOINT), "args")["args"]
             require(not was.keys() - vars(args), f"another version: run the copy in {args.resume}")
             args = tyro.cli(Args, default=Args(**was | {"resume": args.resume}))
         if args.evaluate:

@@ -36,7 +36,7 @@ def measure(args: Args, buffer_size: int, path: Path) -> dict:
     script_args = dqn_atari.Args(buffer_size=buffer_size)
     rb = dqn_atari.ReplayBuffer(script_args, torch.zeros(8, 4, 84, 84, dtype=torch.uint8))
     rb.frames.random_(256)
-    rb.t = rb.rows
+    rb.t = len(rb.ages)
     networks = dqn_atari.QNetwork(4), dqn_atari.QNetwork(4)
     learner = *networks, dqn_atari.make_optimizer(networks[0], script_args), rb
     writing, checking, restoring, disk = [], [], [], []

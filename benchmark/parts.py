@@ -65,8 +65,8 @@ def learning(args: Args) -> None:
     obs = torch.randint(256, (8, 4, 84, 84), dtype=torch.uint8)
     rb = dqn_atari.ReplayBuffer(script_args, obs)
     rb.frames.random_(256)
-    rb.t = rb.rows
-    rb.newest.fill_(rb.rows)
+    rb.t = len(rb.ages)
+    rb.newest.fill_(rb.t)
     act_rng, lines, calls = np.random.default_rng(0), [], []
     for network in (dqn_atari.QNetwork, Contiguous):
         for bf16 in (False, True):

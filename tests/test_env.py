@@ -863,7 +863,7 @@ def test_every_legacy_id_without_frame_skip_plays(script):
 
 # --- Videos ---------------------------------------------------------------------------------------
 def film(script, folder, games, state=None):
-    """Screens of every game that ends, as RecordGames should write them; `games` of 30 steps."""
+    """Screens of every game that ends, as the game should write them; `games` of 30 steps."""
     args = script.Args(env_id=BREAKOUT, eval_max_frames=120, noop_max=0)
     env, rng, screens = script.make_env(args, False, folder), np.random.default_rng(0), []
     env.reset(seed=1)

@@ -199,12 +199,12 @@ def test_both_loops_play_and_store_the_same(script, monkeypatch, tmp_path):
     assert ours.returns == theirs.returns and len(ours.returns) > 60
     assert rows(ours.run_dir, "episodes.csv") == rows(theirs.run_dir, "episodes.csv")
     state, newest = theirs.rb.state_dict(), int(ours.rb.newest)
-    assert newest == state["t"] == 300 > theirs.rb.rows
+    assert newest == state["t"] == 300 > len(theirs.rb.ages)
     for name, array in state["rows"].items():
         if name in ("frames", "ages"):
             assert np.array_equal(getattr(ours.rb, name), array), name
         else:  # the newest row has nothing else yet
-            complete = np.arange(theirs.rb.rows) != newest % theirs.rb.rows
+            complete = np.arange(len(theirs.rb.ages)) != newest % len(theirs.rb.ages)
             assert np.array_equal(getattr(ours.rb, name)[complete], array[complete]), name
 
 
@@ -407,11 +407,11 @@ def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, t
     replace_game(monkeypatch, script, Scripted)
     original = script.save
 
-    def save(path, state, arrays):
+    def save(path, state):
         if state["progress"]["step"]:
             os.kill(os.getpid(), signal.SIGUSR1)
             raise OSError("no room")
-        original(path, state, arrays)
+        original(path, state)
 
     monkeypatch.setattr(script, "save", save)
     args = tiny_args(script, tmp_path / "run", checkpoint_frequency=200)

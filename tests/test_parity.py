@@ -97,13 +97,13 @@ def test_a_sample_reads_the_size_of_the_replay_from_the_device(script):
 def test_every_valid_transition_can_be_drawn_and_no_other(script):
     """Of a ring that is full: the rows beside the write head are left out."""
     *_, rb, _ = learner(script, torch.device("cpu"), 2_100)
-    rb.batch_size, rb.rows = 5_000, rb.rows
+    rb.batch_size = 5_000
     rb.rewards.copy_(torch.arange(2_000.0).reshape(1_000, 2))  # each tells its place
     drawn = set()
     for _ in range(8):
         drawn |= set(rb.sample()[2].int().tolist())
-    head = rb.t % rb.rows
-    lost = {2 * ((head + k) % rb.rows) + game for k in range(4) for game in (0, 1)}
+    head = rb.t % len(rb.ages)
+    lost = {2 * ((head + k) % len(rb.ages)) + game for k in range(4) for game in (0, 1)}
     cut = set(torch.nonzero(rb.truncations.flatten()).flatten().tolist())
     assert drawn == set(range(2_000)) - lost - cut
 
@@ -112,13 +112,12 @@ def test_indices_are_uniform_over_a_million(script):
     """Even and odd places, and 64 equal parts; a float32 draw of 2**24 values would fail here."""
     args = script.Args(buffer_size=1_000_000, num_envs=1, batch_size=4_096)
     rb = script.ReplayBuffer.__new__(script.ReplayBuffer)
-    rb.num_envs, rb.batch_size, rb.rows = 1, args.batch_size, 1_000_000
-    rb.newest, rb.window = torch.tensor(999_999), torch.arange(-3, 2)
+    rb.batch_size, rb.newest = args.batch_size, torch.tensor(999_999)
     rb.generator = torch.Generator().manual_seed(1)
     places = torch.arange(1_000_000)[:, None]
     rb.frames = torch.zeros(1, 1, 1, 4, dtype=torch.uint8).expand(1_000_000, 1, 1, 4)
     rb.ages, rb.actions, rb.rewards = places, places, places
-    rb.terminations, rb.truncations = places, torch.zeros(1, dtype=bool).expand(1_000_000, 1)
+    rb.terminations, rb.truncations = places, torch.zeros(1).expand(1_000_000, 1)
     drawn = torch.cat([rb.sample()[1] for _ in range(100)])
     for parts in (2, 64):
         for counts in (drawn % parts, drawn * parts // 1_000_000):
@@ -229,8 +228,8 @@ def test_every_valid_index_is_reachable_after_a_capture(script):
     for _ in range(2_000):
         graph.replay()
         drawn |= set(outputs[2].int().tolist())
-    head = rb.t % rb.rows
-    lost = {2 * ((head + k) % rb.rows) + game for k in range(4) for game in (0, 1)}
+    head = rb.t % len(rb.ages)
+    lost = {2 * ((head + k) % len(rb.ages)) + game for k in range(4) for game in (0, 1)}
     cut = set(torch.nonzero(rb.truncations.flatten()).flatten().tolist())
     assert drawn == set(range(2_000)) - lost - cut
 

@@ -358,9 +358,9 @@ def test_the_size_that_a_refusal_names_is_accepted(script, monkeypatch, num_envs
     def replay(size):
         return script.ReplayBuffer(script.Args(num_envs=num_envs, buffer_size=size), obs)
 
-    assert replay(most).rows == most // num_envs
+    assert len(replay(most).ages) == most // num_envs
     with pytest.raises(script.BadInput) as refusal:
         replay(most + num_envs)
     advice = int(re.search(r"type --buffer-size (\d+)", str(refusal.value))[1])
-    assert (advice % num_envs, replay(advice).rows) == (0, advice // num_envs)
+    assert (advice % num_envs, len(replay(advice).ages)) == (0, advice // num_envs)
     assert 0.8 * most < advice <= most

@@ -22,7 +22,7 @@ def model(script, tmp_path):
     about = {"script": script.__name__, "env_id": "BreakoutNoFrameskip-v4", "num_actions": 4}
     if script.__name__ == "dqn_atari_jax":
         path, network = tmp_path / "model.npz", script.make_network(1, 4)
-        script.save(path, about | {"step": 8}, script.named(network))
+        script.save(path, about | {"step": 8, "arrays": script.named(network)})
     else:
         torch.manual_seed(1)
         path, network = tmp_path / "model.pt", script.QNetwork(4)

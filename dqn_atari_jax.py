@@ -475,25 +475,24 @@ def td_loss(q_network, target_network, batch, args: Args):
     return optax.l2_loss(q_values, td_target).mean(), q_values
 
 
-def update(learner: dict, rb: ReplayBuffer, optimizer, args: Args) -> dict:
+def update(q_network, target_network, optimizer, rb: ReplayBuffer, num_updates, args: Args):
     """One gradient step on one batch; the loss and the mean Q(s, a) stay on the device."""
     # The draws follow from the seed and num_updates, so a resumed run repeats them.
     _, sample_key = jax.random.split(jax.random.key(args.seed))
-    batch_key = jax.random.fold_in(sample_key, learner["num_updates"])
-    batch, target_network = rb.sample(batch_key, args.batch_size), learner["target_network"]
+    batch = rb.sample(jax.random.fold_in(sample_key, num_updates), args.batch_size)
     slope = jax.value_and_grad(td_loss, has_aux=True)  # by its first argument alone
-    (loss, q_values), grads = slope(learner["q_network"], target_network, batch, args)
-    step, moments = optimizer.update(grads, learner["optimizer"])
-    q_network = optax.apply_updates(learner["q_network"], step)
-    figures = {"loss": loss, "q_values": q_values.mean(), "num_updates": learner["num_updates"] + 1}
-    return learner | {"q_network": q_network, "optimizer": moments} | figures
+    (loss, q_values), grads = slope(q_network, target_network, batch, args)
+    step, optimizer = make_optimizer(args).update(grads, optimizer)
+    losses = {"loss": loss, "q_values": q_values.mean()}
+    return optax.apply_updates(q_network, step), optimizer, losses
 
 
-def updates(learner: dict, rb: ReplayBuffer, count: int, optimizer, args: Args) -> dict:
+def updates(q_network, target_network, optimizer, rb: ReplayBuffer, num_updates, count, args: Args):
     """`count` of them in one program, written out: in a loop XLA's convolutions crawl on a CPU."""
-    for _ in range(count):
-        learner = update(learner, rb, optimizer, args)
-    return learner
+    for i in range(count):
+        learner = q_network, target_network, optimizer, rb
+        q_network, optimizer, losses = update(*learner, num_updates + i, args)
+    return q_network, optimizer, losses
 
 
 def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float] | None:
@@ -576,7 +575,7 @@ def save(path: Path, state: dict) -> None:
     part = path.with_suffix(".part")
     try:
         with open(part, "wb") as file:
-            words = json.dumps(state | {"arrays": None})
+            words = json.dumps(state | {"arrays": None}, default=float)  # a loss is an array too
             np.savez(file, state=words, **state["arrays"])
             file.flush()
             os.fsync(file)
@@ -626,12 +625,12 @@ def load_model(path: str, q_network, args: Args) -> None:
         raise BadInput(f"{path} is of another network: type the path of a {MODEL}") from error
 
 
-def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng, stop) -> None:
+def save_checkpoint(run_dir: Path, about, progress, learner, envs, rng, stop) -> None:
     """All that the future depends on; if it cannot be saved only a run that is to stop fails."""
     start_time, path, step = time.time(), run_dir / CHECKPOINT, progress["step"]
-    if not all(np.isfinite(x).all() for x in named(learner["q_network"]).values()):
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(learner[0])):
         raise RuntimeError(f"weights are not finite at step {step}")
-    state = about | {"progress": progress, "arrays": named(learner) | rb.state_dict()}
+    state = about | {"progress": progress, "arrays": named(learner[:3]) | learner[3].state_dict()}
     state |= {"rng": rng.bit_generator.state, "games": envs.get_attr("state")}
     try:
         save(path, state)
@@ -643,7 +642,7 @@ def save_checkpoint(run_dir: Path, about, progress, learner, rb, envs, rng, stop
         require(not stop, f"step {step} is not kept: type --resume {run_dir} for what was before")
 
 
-def restore(run_dir: Path, about, learner, rb, envs, rng) -> dict:
+def restore(run_dir: Path, about, learner, envs, rng) -> dict:
     """Puts a checkpoint back and returns its progress; only a few arguments may have changed."""
     state = load(run_dir / CHECKPOINT, "progress")
     try:
@@ -654,7 +653,8 @@ def restore(run_dir: Path, about, learner, rb, envs, rng) -> dict:
             require(same or free, f"the run has {flag} {was}: leave {flag} out")
         step, total = state["progress"]["step"], about["args"]["total_timesteps"]
         require(step <= total, f"{step} steps are done: type --total-timesteps {step} or more")
-        learner.update(filled(learner, state["arrays"]))
+        q_network, target_network, optimizer, rb = learner
+        q_network[:], target_network[:], optimizer[:] = filled(learner[:3], state["arrays"])
         rb.load_state_dict(state["arrays"])
         rng.bit_generator.state = state["rng"]
         envs.set_attr("state", state["games"])
@@ -687,13 +687,11 @@ def train(args: Args) -> SimpleNamespace:
         q_network = make_network(args.seed, num_actions)
         if args.init_from and not args.resume:
             load_model(args.init_from, q_network, args)
-        optimizer = make_optimizer(args)
-        learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
-        learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
-        learner |= dict(loss=jnp.zeros(()), q_values=jnp.zeros(()))
-        del q_network  # its arrays will be donated
+        target_network = jax.tree.map(jnp.copy, q_network)
+        optimizer = list(make_optimizer(args).init(q_network))  # its moments
         obs = to_device(envs.reset(seed=args.seed)[0])
         rb = ReplayBuffer(args, obs)
+        learner = q_network, target_network, optimizer, rb
         needed = 2e-9 * rb.frames.nbytes if args.checkpoint_frequency and not args.resume else 0
         parent = next(path for path in run_dir.absolute().parents if path.exists())
         disk = shutil.disk_usage(parent).free / 1e9
@@ -706,13 +704,12 @@ def train(args: Args) -> SimpleNamespace:
             what = f"cannot use {run_dir}, does another process train there? {error}"
             raise BadInput(f"{what}: type another --run-dir") from error
         about = {"script": Path(__file__).stem, "args": vars(args), "machine": machine(device)}
-        progress = dict(step=0, num_updates=0, num_syncs=0, returns=[])
+        progress = dict(step=0, num_updates=0, num_syncs=0, returns=[], loss=0.0, q_values=0.0)
         if args.resume:
-            progress = restore(run_dir, about, learner, rb, envs, rng)
+            progress = restore(run_dir, about, learner, envs, rng)
             obs = to_device(np.stack(envs.get_attr("obs")))
         step, returns = progress["step"], progress["returns"]
-        learn = partial(updates, optimizer=optimizer, args=args)
-        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)  # the old learner is overwritten
+        learn = jax.jit(partial(updates, args=args), static_argnums=5, donate_argnums=(0, 2))
 
         (run_dir / Path(__file__).name).write_bytes(Path(__file__).read_bytes())
         for name, x in ("args", vars(args)), ("machine", about["machine"] | {"command": sys.argv}):
@@ -733,11 +730,11 @@ def train(args: Args) -> SimpleNamespace:
             # Keep. eval.csv's row comes after the checkpoint: a resumed run evaluates again first.
             last, figures = step == total, None
             if step and crossings(step - n, n, args.eval_frequency):
-                figures = evaluate(learner["q_network"], eval_env, args, args.seed + 10_000, stop)
+                figures = evaluate(q_network, eval_env, args, args.seed + 10_000, stop)
             stopped, due = bool(stop), crossings(step - n, n, args.checkpoint_frequency)
             if stopped or (args.keep_checkpoint if last else due and step != resumed):
                 progress |= dict(step=step, log=log.position())
-                save_checkpoint(run_dir, about, progress, learner, rb, envs, rng, stop)
+                save_checkpoint(run_dir, about, progress, learner, envs, rng, stop)
                 stopped = bool(stop)  # a signal that came meanwhile needs no other checkpoint
             if figures and not stopped:
                 log("eval", step, "eval.csv", **figures)
@@ -746,16 +743,18 @@ def train(args: Args) -> SimpleNamespace:
 
             # Act: one epsilon and one network for all games.
             epsilon = linear_schedule(args, step)
-            actions = act(learner["q_network"], obs, epsilon, rng)
+            actions = act(q_network, obs, epsilon, rng)
             envs.step_async(actions)  # the games run while the learner works
 
             # Learn: what is due at those steps in (step, step + num_envs] after learning_starts.
             start = min(max(step, args.learning_starts), step + n)
             if count := crossings(start, step + n - start, args.train_frequency):
-                learner = learn(learner, rb, count)
+                learned = learn(*learner, progress["num_updates"], count)
+                q_network[:], optimizer[:], losses = learned  # the old arrays were donated
+                progress |= losses
                 progress["num_updates"] += count
             if crossings(start, step + n - start, args.target_network_frequency):
-                learner["target_network"] = jax.tree.map(jnp.copy, learner["q_network"])
+                target_network[:] = jax.tree.map(jnp.copy, q_network)
                 progress["num_syncs"] += 1
 
             # Store: the learner alone sees rewards as signs and a lost life as an end.
@@ -772,15 +771,15 @@ def train(args: Args) -> SimpleNamespace:
             if crossings(step, n, args.log_frequency):
                 log("charts", step + n, SPS=log.progress(bar, step + n, returns), epsilon=epsilon)
                 if progress["num_updates"]:
-                    loss = float(learner["loss"])
-                    log("losses", step + n, td_loss=loss, q_values=learner["q_values"])
+                    loss = float(progress["loss"])
+                    log("losses", step + n, td_loss=loss, q_values=progress["q_values"])
                     if not np.isfinite(loss):
                         raise RuntimeError(f"the loss is {loss} at step {step + n}")
         if stopped:
             print(f"stopped at step {step}: python {sys.argv[0]} --resume {run_dir} goes on")
         else:
             model = dict(script=about["script"], env_id=args.env_id, num_actions=num_actions)
-            save(run_dir / MODEL, model | dict(step=step, arrays=named(learner["q_network"])))
+            save(run_dir / MODEL, model | dict(step=step, arrays=named(q_network)))
             for name in () if args.keep_checkpoint else (CHECKPOINT, "checkpoint.part"):
                 (run_dir / name).unlink(missing_ok=True)
     return SimpleNamespace(**locals())

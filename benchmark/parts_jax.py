@@ -32,11 +32,15 @@ class Args:
     updates: int = 2  # per call
 
 
-def looped(learner: dict, rb, count: int, optimizer, args) -> dict:
+def looped(q_network, target_network, optimizer, rb, num_updates, count: int, args):
     """Like `updates` of the script."""
-    return jax.lax.fori_loop(
-        0, count, lambda _, learner: dqn_atari_jax.update(learner, rb, optimizer, args), learner
-    )
+
+    def update(i, learned):
+        learner = learned[0], target_network, learned[1], rb
+        return dqn_atari_jax.update(*learner, num_updates + i, args)
+
+    losses = {"loss": jnp.zeros(()), "q_values": jnp.zeros(())}
+    return jax.lax.fori_loop(0, count, update, (q_network, optimizer, losses))
 
 
 def filled_replay(args: dqn_atari_jax.Args) -> dqn_atari_jax.ReplayBuffer:
@@ -51,24 +55,25 @@ def filled_replay(args: dqn_atari_jax.Args) -> dqn_atari_jax.ReplayBuffer:
 
 def main(args: Args) -> None:
     settings = dqn_atari_jax.Args(buffer_size=8_000)
-    rb, optimizer = filled_replay(settings), dqn_atari_jax.make_optimizer(settings)
+    rb = filled_replay(settings)
     for name, many in ("written out", dqn_atari_jax.updates), ("loop", looped):
         q_network = dqn_atari_jax.make_network(1, 4)
-        learner = dict(q_network=q_network, target_network=jax.tree.map(jnp.copy, q_network))
-        learner |= dict(optimizer=optimizer.init(q_network), num_updates=jnp.zeros((), jnp.int32))
-        learner |= dict(loss=jnp.zeros(()), q_values=jnp.zeros(()))
-        learn = partial(many, optimizer=optimizer, args=settings)
-        learn = jax.jit(learn, static_argnums=2, donate_argnums=0)
-        times = []
+        target_network = jax.tree.map(jnp.copy, q_network)
+        optimizer = dqn_atari_jax.make_optimizer(settings).init(q_network)
+        learn = partial(many, args=settings)
+        learn = jax.jit(learn, static_argnums=5, donate_argnums=(0, 2))
+        times, num_updates = [], 0
         for calls in (1, *[args.calls] * args.rounds):
             start = time.perf_counter()
             for _ in range(calls):
-                learner = learn(learner, rb, args.updates)
-            jax.block_until_ready(learner)
+                learner = q_network, target_network, optimizer, rb
+                q_network, optimizer, losses = learn(*learner, num_updates, args.updates)
+                num_updates += args.updates
+            jax.block_until_ready((q_network, optimizer, losses))
             times.append((time.perf_counter() - start) / calls / args.updates)
         line = {"updates": name, "ms": round(statistics.median(times[1:]) * 1e3, 1)}
         line |= {"first_call_s": round(times[0] * args.updates, 2), "cores": os.cpu_count()}
-        line |= {"num_updates": int(learner["num_updates"]), "jax": jax.__version__}
+        line |= {"num_updates": int(optimizer[0].count), "jax": jax.__version__}
         print(json.dumps(line), flush=True)
 
 

@@ -29,7 +29,7 @@ every = only("dqn_atari", "dqn_atari_2013", "dqn_atari_jax")
 # The aim of 600 lines is missed: without what keeps a run (checkpoints, logs that are cut, models,
 # signals, locks, checks of disk and memory; about 250 lines) it would be nearly met.
 MAX_LINES, MAX_TRAIN, MAX_LOOP = 836, 150, 50
-MAX_CHANGED = {"dqn_atari_2013.py": 110, "dqn_atari_jax.py": 384}
+MAX_CHANGED = {"dqn_atari_2013.py": 110, "dqn_atari_jax.py": 363}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_script_metadata_lists_what_pyproject_lists(source):
 @only("dqn_atari")
 @pytest.mark.parametrize("other", MAX_CHANGED)
 def test_the_diff_to_the_other_scripts_is_short(script, other):
-    """A line that is replaced counts twice, as in `diff | grep -c '^[<>]'` (of JAX 394)."""
+    """A line that is replaced counts twice, as in `diff | grep -c '^[<>]'` (of JAX 369)."""
     texts = [(ROOT / name).read_text().split("\n") for name in (other, "dqn_atari.py")]
     operations = difflib.SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
     changed = [b - a + d - c for kind, a, b, c, d in operations if kind != "equal"]

@@ -125,26 +125,24 @@ def test_ten_updates_are_the_same(script, optimizer, loss):
     torch.manual_seed(0)
     q_network, target_network = dqn_atari.QNetwork(4), dqn_atari.QNetwork(4)
     torch_optimizer = dqn_atari.make_optimizer(q_network, torch_args)
-    weights, our_optimizer = as_jax(q_network), script.make_optimizer(args)
-    learner = dict(q_network=weights, target_network=as_jax(target_network))
-    learner |= dict(optimizer=our_optimizer.init(weights), num_updates=jnp.array(0))
+    weights, our_target = as_jax(q_network), as_jax(target_network)
+    moments = script.make_optimizer(args).init(weights)
     for i, batch in enumerate(batches(10)):
         ours, theirs = (
             SimpleNamespace(sample=lambda *_, to=to, b=batch: tuple(map(to, b)))
             for to in (jnp.array, torch.tensor)
         )
-        learner = script.update(learner, ours, our_optimizer, args)
+        weights, moments, losses = script.update(weights, our_target, moments, ours, i, args)
         learners = q_network, target_network, torch_optimizer, theirs
         torch_loss, torch_q = dqn_atari.update(*learners, torch_args)
         relative = 1e-4 if i == 0 else 1e-3
-        assert float(learner["loss"]) == pytest.approx(torch_loss.item(), rel=relative)
-        assert float(learner["q_values"]) == pytest.approx(torch_q.item(), rel=relative, abs=1e-5)
-        assert_close(learner["q_network"], as_jax(q_network), relative)
+        assert float(losses["loss"]) == pytest.approx(torch_loss.item(), rel=relative)
+        assert float(losses["q_values"]) == pytest.approx(torch_q.item(), rel=relative, abs=1e-5)
+        assert_close(weights, as_jax(q_network), relative)
         if i == 4:
             target_network.load_state_dict(q_network.state_dict())
-            learner["target_network"] = learner["q_network"]
-    assert_close(learner["target_network"], as_jax(target_network), 1e-3)
-    assert int(learner["num_updates"]) == 10
+            our_target = weights
+    assert_close(our_target, as_jax(target_network), 1e-3)
 
 
 @pytest.mark.parametrize("loss", ["squared", "clipped"])
@@ -307,9 +305,9 @@ def test_updates_and_syncs_happen_exactly_when_promised(
     replace_game(monkeypatch, script, Scripted)
     end = script.train(tiny_args(script, tmp_path / "run", num_envs=num_envs))
     assert counts(end) == (600, updates, syncs)
-    assert int(end.learner["num_updates"]) == updates
+    assert int(end.optimizer[0].count) == updates  # by Adam itself
     assert end.learn._cache_size() <= 2
-    target = end.learner["target_network"], end.learner["q_network"]
+    target = end.target_network, end.q_network
     assert [a.unsafe_buffer_pointer() for a in jax.tree.leaves(target[0])] != [
         a.unsafe_buffer_pointer() for a in jax.tree.leaves(target[1])
     ]
@@ -359,7 +357,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(script, monkeypatch, tmp_pa
     assert refused == len(starts) + 10 > 20
     path.write_bytes(whole)
     with pytest.raises(script.BadInput, match="of another kind"):
-        script.load_model(str(path), end.learner["q_network"], end.args)
+        script.load_model(str(path), end.q_network, end.args)
     with pytest.raises(script.BadInput, match="leave --gamma out"):
         script.train(dataclasses.replace(end.args, resume=str(end.run_dir), gamma=0.5))
 
@@ -391,8 +389,8 @@ def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
         assert about["script"] == "dqn_atari_jax" and about["step"] == 600
         assert sum(file[name].size for name in file.files if name != "state") == 1_685_667
     second = tiny_args(script, tmp_path / "second", total_timesteps=40, init_from=model)
-    started = script.train(second).learner["q_network"]
-    for a, b in zip(*map(jax.tree.leaves, (started, end.learner["q_network"])), strict=True):
+    started = script.train(second).q_network
+    for a, b in zip(*map(jax.tree.leaves, (started, end.q_network)), strict=True):
         assert np.array_equal(a, b)
     with pytest.raises(script.BadInput, match="type --env-id BreakoutNoFrameskip-v4"):
         script.load_model(model, started, script.Args(env_id="PongNoFrameskip-v4"))

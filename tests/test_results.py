@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmark" / "results"
 PONG, BREAKOUT = "PongNoFrameskip-v4", "BreakoutNoFrameskip-v4"
 RUNS = [  # with weights: run, agent steps, lowest and highest return there is
-    (f"earlier/dqn_atari-two_cores/{PONG}/seed1", 1_200_000, -21, 21),
+    (f"dqn_atari-two_cores/{PONG}/seed2", 1_000_000, -21, 21),
     (f"dqn_atari-two_cores/{BREAKOUT}/seed3", 240_000, 0, 864),
 ]
 
@@ -64,7 +64,7 @@ TABLE = {  # row of README.md: setting, game
     "Breakout, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
     "Breakout, float32, one game": ("dqn_atari-two_cores_one_game", BREAKOUT),
     "Pong, float32": ("dqn_atari-two_cores_float32", PONG),
-    "Pong, bfloat16, earlier version": ("earlier/dqn_atari-two_cores", PONG),
+    "Pong, bfloat16 (default)": ("dqn_atari-two_cores", PONG),
 }
 
 
@@ -387,34 +387,41 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
     assert f"three spans (the last one to {last:,})" in text
 
 
-def test_pong_in_bfloat16_so_far_is_quoted():
-    """Two seeds of this version, and one of an earlier and of float32, in two spans."""
+def test_pong_in_bfloat16_is_quoted():
+    """Two seeds to the end, and beside them an earlier version and float32, in five spans."""
     text = (ROOT / "benchmark" / "README.md").read_text()
     seeds = [f"dqn_atari-two_cores/{PONG}/seed{seed}" for seed in (1, 2)]
     others = "earlier/dqn_atari-two_cores_stopped", "dqn_atari-two_cores_float32"
     tables = [rows_of(RESULTS / run / "episodes.csv") for run in seeds]
     tables += [rows_of(RESULTS / run / PONG / "seed1" / "episodes.csv") for run in others]
-    far = [int(rows[-1]["step"]) for rows in tables]
-    assert f"so far, in bfloat16, to {min(far[:2]):,} steps" in text
-    assert f"which ended at {far[2]:,} steps" in text
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"so far, to {min(far[:2]) / 1e6:.2f} of 1 M steps" in readme
-    assert f"bfloat16 to {min(far[:2]) / 1e6:.2f} M (two seeds)" in readme
+    assert f"which ended at {int(tables[2][-1]['step']):,} steps" in text
     args = [json.loads((RESULTS / run / "args.json").read_text()) for run in seeds]
-    assert [x["precision"] for x in args] == ["auto"] * 2
-    means = []
-    for hi in (300_000, min(400_000, min(far) // 10_000 * 10_000)):
+    assert [(x["precision"], x["total_timesteps"]) for x in args] == [("auto", 1_000_000)] * 2
+    means = {}
+    for hi in (300_000, 380_000, 490_000, 820_000, 990_000):
         spans = [
             [float(x["episodic_return"]) for x in rows if hi - 60_000 < int(x["step"]) <= hi]
             for rows in tables
         ]
-        means.append([np.mean(span) for span in spans])
-        cells = [f"{quoted(np.mean(span))} ({len(span)} games)" for span in spans]
-        assert f"| Pong, {hi - 60_000:,} to {hi:,} | {' | '.join(cells)} |" in text
-    apart = quoted(abs(means[0][0] - means[0][1]))
-    behind = quoted(min(means[1][:3]) - means[1][3])
-    words = f"differ by {apart}, in the second float32 is behind all three by {behind} or more"
-    assert words in " ".join(text.split())
+        means[hi] = [np.mean(span) if span else np.nan for span in spans]
+        cells = [f"{quoted(np.mean(span))} ({len(span)} games)" if span else "" for span in spans]
+        row = f"| {hi - 60_000:,} to {hi:,} | {' | '.join(cells)} |".replace("|  |", "| |")
+        assert row in text, row
+    apart = quoted(max(abs(one - other) for one, other, *_ in means.values()))
+    ahead = [quoted(mean - means[990_000][3]) for mean in means[990_000][:2]]
+    words = f"differ by up to {apart} in a span; in the last one they are ahead of float32 by "
+    assert words + " and ".join(ahead) in " ".join(text.split())
+    ends = []
+    for lo in (800_000, 900_000):
+        spans = (
+            [float(x["episodic_return"]) for x in rows if lo < int(x["step"]) <= lo + 100_000]
+            for rows in tables[:2]
+        )
+        ends.append([quoted(np.mean(span)) for span in spans])
+    (a, c), (b, d) = ends
+    assert f"had {a} and {b}, {c} and {d} in the last two spans of 0.1 M" in text
+    last = f"Pong in bfloat16 ({b} and {d} in the last 0.1 M)"
+    assert last in " ".join((ROOT / "README.md").read_text().split())
 
 
 def breakout_of(setting):

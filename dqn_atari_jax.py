@@ -608,11 +608,11 @@ def named(tree) -> dict[str, np.ndarray]:
 
 
 def filled(tree, arrays):
-    """The same tree with the arrays of these names; refuses other shapes."""
-    found = jax.tree.structure(tree).unflatten([jnp.array(arrays[name]) for name in named(tree)])
-    same = jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, tree)
-    require(same, "its arrays have other shapes")
-    return found
+    """The same tree with the arrays of these names; refuses other shapes and types."""
+    was = {name: arrays[name] for name in named(tree)}
+    same = all((x.shape, x.dtype) == (was[k].shape, was[k].dtype) for k, x in named(tree).items())
+    require(same, "its arrays have other shapes or types")
+    return jax.tree.structure(tree).unflatten([jnp.array(x) for x in was.values()])
 
 
 def load_model(path: str, q_network, args: Args) -> None:

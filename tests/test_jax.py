@@ -400,6 +400,16 @@ def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
     assert figures["games"] == 3 and figures["mean"] == 7.0
 
 
+@pytest.mark.parametrize("other", [np.zeros((2, 3)), np.zeros((3, 2), np.float32)])
+def test_arrays_of_another_type_or_shape_are_refused(script, other):
+    """A file's names alone do not make it the same tree."""
+    tree, right = [{"weight": jnp.zeros((2, 3))}], np.ones((2, 3), np.float32)
+    (name,) = script.named(tree)
+    assert (script.filled(tree, {name: right})[0]["weight"] == right).all()
+    with pytest.raises(script.BadInput, match="other shapes or types"):
+        script.filled(tree, {name: other})
+
+
 def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, tmp_path):
     """As in the torch scripts: not the code of a run that may be resumed."""
     replace_game(monkeypatch, script, Scripted)

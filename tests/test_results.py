@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -650,25 +651,56 @@ def test_the_speeds_on_the_other_processor_are_quoted():
 
 
 def test_the_speeds_later_in_a_run_are_quoted():
-    """The table of both READMEs, the single rounds, and which goals the two medians reach."""
+    """The table, the single rounds, and which goals the two medians reach."""
     lines = [x for x in lines_of("speed_flushed_xeon_again.jsonl") if "command" in x]
     default, cleanrl, sb3, one = lines
     assert {line["updates_per_step"] for line in lines} == {0.25}
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    more = (ROOT / "benchmark" / "README.md").read_text()
     to = {}
     for line in lines:
         rate, rounds = line["steps_per_second"], ", ".join(f"{x:.0f}" for x in line["all"])
         to[line["command"]] = [rate / other["steps_per_second"] for other in (cleanrl, sb3)]
         ratios = " | ".join(f"{ratio:.2f}" for ratio in to[line["command"]])
-        assert f"| {rate:.0f} | {ratios} |" in readme
         assert f"| {rate:.0f} | {rounds} | 0.25 | {ratios} |" in more
     pairs = (zip(x["all"], cleanrl["all"], strict=True) for x in (default, one))
     single = [[a / b for a, b in pair] for pair in pairs]
     first, second = ("{:.2f}, {:.2f} and {:.2f}".format(*ratios) for ratios in single)
-    assert f"the first was {first} times CleanRL's" in " ".join(readme.split())
     assert f"first is {first} times CleanRL, the second {second} times." in " ".join(more.split())
     (a, b), (c, _) = to[default["command"]], to[one["command"]]
     assert a < 2.2 <= sorted(single[0])[1] and b < 3.5 and c < 1.4 <= sorted(single[1])[1]
+
+
+def test_the_speeds_by_turns_are_quoted():
+    """The tables of both READMEs from the blocks, their totals, and the goals they reach."""
+    lines = lines_of("by_turns_xeon.jsonl")
+    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    ratios, totals = [], []
+    for line in lines:
+        pairs = [list(zip(line["all"], lines[i]["all"], strict=True)) for i in (1, 2)]
+        ratios.append([statistics.quantiles([a / b for a, b in x], n=4) for x in pairs])
+        totals.append([sum(1 / b for _, b in x) / sum(1 / a for a, _ in x) for x in pairs])
+        rate = f"| {4 * line['updates_per_second']:.0f} |"
+        assert f"{rate} {' | '.join(f'{x[1]:.2f}' for x in ratios[-1])} | " in readme
+        quoted = (f"{x[1]:.2f} ({x[0]:.2f} to {x[2]:.2f})" for x in ratios[-1])
+        assert f"{rate} {' | '.join(quoted)} |" in more
+        times = [a / b for a, b in zip(lines[0]["all"], line["all"], strict=True)]
+        assert line["times"] == pytest.approx(statistics.quantiles(times, n=4), abs=0.005)
+    (first, _), (second, _) = ratios[0], ratios[3]
+    quoted = f"{first[0]:.2f} and {first[2]:.2f} to CleanRL for the first, "
+    assert f"{quoted}{second[0]:.2f} and {second[2]:.2f} for the second" in " ".join(readme.split())
+    words = " ".join(more.split())
+    assert f"the first is {totals[0][0]:.2f} times CleanRL and {totals[0][1]:.2f} times" in words
+    assert f"the second {totals[3][0]:.2f} times CleanRL;" in words
+    above = sum(a / b > 2.2 for a, b in zip(lines[0]["all"], lines[1]["all"], strict=True))
+    assert f"in {above} of {lines[0]['rounds']} rounds the first is above 2.2" in words
+    assert first[1] > 2.2 and totals[0][0] > 2.2 and ratios[0][1][1] < 3.5
+    assert totals[3][0] < 1.4 < second[1]
+    whole = [x for x in lines_of("speed_same_numbers_xeon.jsonl") if "command" in x]
+    assert {line["updates_per_step"] for line in whole} == {0.25}
+    *rates, one = (f"{line['steps_per_second']:.0f}" for line in whole)
+    assert f"{', '.join(rates)} and {one} steps/s in the order default" in words
+    single = [a / b for a, b in zip(whole[0]["all"], whole[1]["all"], strict=True)]
+    assert "the first {:.2f}, {:.2f} and {:.2f} times CleanRL".format(*single) in words
 
 
 def test_what_numbers_below_the_normal_ones_cost_is_quoted():

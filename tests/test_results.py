@@ -650,6 +650,15 @@ def test_the_speeds_on_the_other_processor_are_quoted():
     assert f"the first is {single[0]:.2f} to {single[-1]:.2f} times CleanRL." in more
 
 
+def test_memory_that_is_kept_is_quoted():
+    """Ratios by turns and their quartiles, of the copy and of chance."""
+    _, chance, kept = lines_of("alternate_kept_memory_xeon.jsonl")
+    text = (ROOT / "benchmark" / "README.md").read_text()
+    (a, b, c), (d, e, f) = kept["ratio"], chance["ratio"]
+    assert f"by turns {b:.2f} times (quartiles {a:.2f} to {c:.2f}), the unchanged" in text
+    assert f"beside itself {e:.2f} ({d:.2f} to {f:.2f}); {kept['rounds']} blocks" in text
+
+
 def test_the_speeds_later_in_a_run_are_quoted():
     """The table, the single rounds, and which goals the two medians reach."""
     lines = [x for x in lines_of("speed_flushed_xeon_again.jsonl") if "command" in x]

@@ -89,7 +89,7 @@ print(json.dumps({"optimizer_steps": steps // 4 + 1}))
 
 
 def test_by_turns_lets_one_command_learn_at_a_time(tmp_path):
-    """4 updates each, then blocks of 3 in turns of their order; 10 ms beside 20 ms an update."""
+    """4 updates each, then blocks of 3 in turns of their order; 20 ms beside 100 ms an update."""
     program, made = tmp_path / "program.py", tmp_path / "made"
     program.write_text(
         f"""import sys, time, torch
@@ -99,22 +99,22 @@ p.grad = torch.ones(2)
 while True:
     time.sleep(float(sys.argv[1]))
     with open({str(made)!r}, "a") as file:
-        file.write("a" if sys.argv[1] == "0.01" else "b")
+        file.write("a" if sys.argv[1] == "0.02" else "b")
     optimizer.step()
 """
     )
-    commands = [f"{sys.executable} benchmark/counted.py {program} {s}" for s in ("0.01", "0.02")]
+    commands = [f"{sys.executable} benchmark/counted.py {program} {s}" for s in ("0.02", "0.1")]
     flags = "--first 4 --block 3 --rounds 3".split()
     quick, slow = lines_of("benchmark/by_turns.py", *commands, *flags)
     assert made.read_text()[:26] == "aaaabbbb" + "aaabbb" + "bbbaaa" + "aaabbb"
     assert (quick["command"], quick["times"]) == (commands[0], [1, 1, 1])
     assert [len(line["all"]) for line in (quick, slow)] == [3, 3]
-    assert 30 < slow["updates_per_second"] < 50 < quick["updates_per_second"] < 100
-    assert slow["times"][1] == pytest.approx(2, rel=0.3)
+    assert 2 < slow["updates_per_second"] < 10 and quick["updates_per_second"] < 50
+    assert slow["times"][1] > 2
     program.write_text("import torch\n")
     ended = [sys.executable, "benchmark/by_turns.py", commands[0]]
     done = subprocess.run(ended, capture_output=True, text=True, cwd=ROOT, timeout=100)
-    assert done.returncode == 1 and "program.py 0.01 ended: give it more steps" in done.stderr
+    assert done.returncode == 1 and "program.py 0.02 ended: give it more steps" in done.stderr
 
 
 def test_denormals_counts_them_and_times_both(monkeypatch, tmp_path):

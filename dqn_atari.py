@@ -156,12 +156,12 @@ def check_args(args: Args) -> None:
 class AtariGame(gym.Wrapper):
     """A game as the agent plays and sees it; rewards as the game gives them.
 
-    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
-    agent step is one action for frame_skip frames, rewards summed; only a game's end cuts it short.
+    It starts with 1 to noop_max no-ops, if any, in single frames [alewrap GameEnvironment:131-156].
+    An agent step is one action for frame_skip frames, rewards summed; only a game's end cuts it.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
     A screen is the maximum of a step's last 2 frames, by colour: sprites flicker [Nature M].
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
-    or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
+    or life [Lua TransitionTable:171-212]. With life_loss_terminal a lost life ends the return.
     `videos` gets an mp4 of games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole;
     written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
     """
@@ -202,7 +202,7 @@ class AtariGame(gym.Wrapper):
                 self.held = action
             reward += self.ale.act(actions[self.held])  # past env.step, which costs more
             over = self.ale.game_over()
-            if left < 2 or over:  # the last two are seen, at a game's end perhaps one
+            if left < 2 or over:  # no screen shows more than two, at a game's end perhaps one
                 self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
             if over:
                 break
@@ -411,7 +411,7 @@ class QNetwork(nn.Module):
 class RMSProp(torch.optim.Optimizer):
     """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
-    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
+    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of a
     mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where slopes vanish
     it divides by 0.01 instead of 0.1. "Gradient momentum" 0.95 is the decay of g, not a velocity.
     """
@@ -698,7 +698,7 @@ def train(args: Args) -> SimpleNamespace:
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.backends.cudnn.deterministic = args.torch_deterministic
-        torch.set_flush_denormal(True)  # Adam's moments of dead weights become such: slow
+        torch.set_flush_denormal(True)  # the optimizer's means for dead weights become such: slow
         torch.manual_seed(args.seed)
         q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
         if args.init_from and not args.resume:
@@ -775,7 +775,7 @@ def train(args: Args) -> SimpleNamespace:
                 target_network.load_state_dict(q_network.state_dict())
                 progress["num_syncs"] += 1
 
-            # Store: the learner alone sees rewards as signs and a lost life as an end.
+            # Store: only the learner sees rewards as signs and, if they count, lost lives as ends.
             next_obs, rewards, terminations, truncations, infos = envs.step_wait()
             obs = to_device(next_obs, device)
             rb.add(actions, np.sign(rewards), terminations | infos["life_lost"], truncations, obs)

@@ -8,7 +8,7 @@
     python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate with the path of its model plays.
-Measured: Breakout 31.8 +- 7.4, 1 M steps, 1 seed, 7.1 h in bfloat16 (breakout_2013_two_cores.sh).
+Measured: Breakout 31.8 +- 7.4 (12 games), 1 M steps, 1 seed, 7.1 h, breakout_2013_two_cores.sh.
 
 Tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv 1312.5602 (2013);
 [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1 of Mnih et al.,
@@ -23,11 +23,12 @@ No flag undoes: games run while the learner works, so an update does not see the
 game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
 not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
 convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
-Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate, constants of RMSProp, steps
-before learning, initialisation, resize filter, which 84 of 110 rows, zeros before a game's first
-frame, 500 held-out states, evaluations that end with a game; "10 M frames" is agent steps. Silent
-on lives and no-ops: a lost life ends nothing, so nothing teaches its price; games start alike, told
-apart by random actions only. Space Invaders needs --frame-skip 3, else lasers are unseen [NIPS s5].
+Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate, form and constants of RMSProp,
+steps before learning, initialisation, shades of grey, pixels / 255, resize filter, which 84 of 110
+rows, zeros before a game's first frame, 500 held-out states, evaluations that end with a game; "10
+M frames" is agent steps. It is silent on lives and no-ops; here a lost life ends nothing, so only
+what follows teaches its price, and games start alike, told apart by random actions only. Space
+Invaders needs --frame-skip 3, else lasers are unseen [NIPS s5].
 """
 
 # --- Imports --------------------------------------------------------------------------------------
@@ -90,10 +91,10 @@ class Args:
 
     evaluate: str | None = None  # do not train: play with the weights in this model
     render_mode: Literal["human"] | None = None  # human: --evaluate in a window
-    eval_frequency: int = 50_000  # agent steps between evaluations; 0: none [NIPS s5.1]
+    eval_frequency: int = 50_000  # agent steps between evaluations; 0: none ([NIPS s5.1]: updates)
     eval_steps: int = 10_000  # agent steps of an evaluation, to the end of a game [NIPS s5.1]
     eval_epsilon: float = 0.05  # exploration in an evaluation [NIPS s5.1] [Nature M]
-    eval_max_frames: int = 18_000  # emulator frames after which a game is cut: 5 minutes [Nature M]
+    eval_max_frames: int = 108_000  # frames after which a game is cut: 30 minutes (Nature: 5)
 
     num_envs: int = 8  # games stepped together; 1 is the paper's setting
     frame_skip: int = 4  # emulator frames per agent step [NIPS s5] [Nature T1]
@@ -104,7 +105,7 @@ class Args:
     learning_starts: int = 50_000  # agent steps before the first update; ours, Nature's
     train_frequency: int = 1  # agent steps per update [NIPS A1]
     batch_size: int = 32  # transitions per update [NIPS s5] [Nature T1]
-    gamma: float = 0.95  # discount; ours: at 0.99 values run off, see benchmark/README.md
+    gamma: float = 0.95  # discount; ours: at 0.99 values can run off, see benchmark/README.md
     learning_rate: float = 2.5e-4  # ours, Nature's
     start_e: float = 1.0  # epsilon until it falls [NIPS s5] [Nature T1]
     end_e: float = 0.1  # epsilon at the end of its fall [NIPS s5]
@@ -152,12 +153,12 @@ def check_args(args: Args) -> None:
 class AtariGame(gym.Wrapper):
     """A game as the agent plays and sees it; rewards as the game gives them.
 
-    It starts with 1 to noop_max no-ops, in single frames [alewrap GameEnvironment:131-156]. An
-    agent step is one action for frame_skip frames, rewards summed; only a game's end cuts it short.
+    It starts with 1 to noop_max no-ops, if any, in single frames [alewrap GameEnvironment:131-156].
+    An agent step is one action for frame_skip frames, rewards summed; only a game's end cuts it.
     ALE/X-v5's sticky actions are drawn here, because an emulator does not save the one it holds.
     A screen is the last frame alone, so that a sprite that flickers can be missed.
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
-    or life [Lua TransitionTable:171-212]. A lost life ends the return, not the game [Nature M].
+    or life [Lua TransitionTable:171-212]. With life_loss_terminal a lost life ends the return.
     `videos` gets an mp4 of games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole;
     written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
     """
@@ -198,7 +199,7 @@ class AtariGame(gym.Wrapper):
                 self.held = action
             reward += self.ale.act(actions[self.held])  # past env.step, which costs more
             over = self.ale.game_over()
-            if left < 2 or over:  # the last two are seen, at a game's end perhaps one
+            if left < 2 or over:  # no screen shows more than two, at a game's end perhaps one
                 self.screens = [*self.screens[-1:], self.ale.getScreenRGB()]
             if over:
                 break
@@ -206,7 +207,7 @@ class AtariGame(gym.Wrapper):
 
     def _observe(self, first):
         # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
-        # 84 rows of 110 [NIPS s4.1]; from 18 on they hold Breakout's ball and paddle, Pong's field.
+        # 84 rows of 110 [NIPS s4.1]: Breakout's ball, paddle, Pong's field, not Qbert's top cube.
         gray = cv2.cvtColor(self.render(), cv2.COLOR_RGB2GRAY)
         self.obs[:-1] = 0 if first else self.obs[1:]
         self.obs[-1] = cv2.resize(gray, (84, 110), interpolation=cv2.INTER_AREA)[18:102]
@@ -406,7 +407,7 @@ class QNetwork(nn.Module):
 class RMSProp(torch.optim.Optimizer):
     """DeepMind's centred RMSProp [Nature T1] [Lua NeuralQLearner:266-277].
 
-    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of our
+    eps, 0.01 there, stands inside the root and belongs to gradients summed over the batch; of a
     mean loss it is 0.01 / batch_size**2. torch.optim.RMSprop adds it outside: where slopes vanish
     it divides by 0.01 instead of 0.1. "Gradient momentum" 0.95 is the decay of g, not a velocity.
     """
@@ -524,13 +525,10 @@ def evaluate(q_network, env, args: Args, seed: int, stop=()) -> dict[str, float]
 
 def held_out_states(env, args: Args) -> np.ndarray:
     """(500, 4, 84, 84) uint8 of random play; mean max Q is smoother than scores [NIPS s5.1]."""
-    rng, states = np.random.default_rng(args.seed), []
-    obs, _ = env.reset(seed=args.seed + 20_000)
-    for _ in range(5_000):
-        states.append(obs)
-        obs, _, terminated, truncated, _ = env.step(rng.integers(env.action_space.n))
-        if terminated or truncated:
-            obs, _ = env.reset()
+    rng, states = np.random.default_rng(args.seed), [env.reset(seed=args.seed + 20_000)[0]]
+    while len(states) < 5_000:
+        obs, _, *ends, _ = env.step(rng.integers(env.action_space.n))
+        states.append(env.reset()[0] if any(ends) else obs)
     return np.stack(states[::10])
 
 
@@ -690,7 +688,7 @@ def train(args: Args) -> SimpleNamespace:
         num_actions = int(envs.single_action_space.n)
         device, rng = choose_device(args.device), np.random.default_rng(args.seed)
         torch.backends.cudnn.deterministic = args.torch_deterministic
-        torch.set_flush_denormal(True)  # Adam's moments of dead weights become such: slow
+        torch.set_flush_denormal(True)  # the optimizer's means for dead weights become such: slow
         torch.manual_seed(args.seed)
         q_network = QNetwork(num_actions, choose_bf16(args, device)).to(device)
         if args.init_from and not args.resume:
@@ -765,7 +763,7 @@ def train(args: Args) -> SimpleNamespace:
                 progress["loss"], progress["q_values"] = learn()
                 progress["num_updates"] += 1
 
-            # Store: the learner alone sees rewards as signs and a lost life as an end.
+            # Store: only the learner sees rewards as signs and, if they count, lost lives as ends.
             next_obs, rewards, terminations, truncations, infos = envs.step_wait()
             obs = to_device(next_obs, device)
             rb.add(actions, np.sign(rewards), terminations | infos["life_lost"], truncations, obs)

@@ -160,6 +160,15 @@ def test_an_evaluation_lasts_eval_steps_and_ends_with_a_game(script):
     assert figures == dict(games=3, mean=7.0, std=0.0, min=7.0, max=7.0)
 
 
+def test_a_game_of_an_evaluation_is_not_cut_at_natures_5_minutes(script, monkeypatch):
+    """[NIPS] prints no limit, and Enduro's 470 takes longer; 30 minutes are 108,000 frames."""
+    ataris = FakeAtaris(Play())
+    monkeypatch.setattr(script.gym, "make", ataris.make)
+    script.make_env(script.Args(), training=False)
+    ((_, kwargs),) = ataris.made
+    assert kwargs["max_num_frames_per_episode"] == 30 * 60 * 60
+
+
 def test_held_out_states_are_every_tenth_of_random_games(script):
     """The same for one seed, others for another; stacks start with zeros at each game's start."""
     args = script.Args(seed=3)

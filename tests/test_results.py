@@ -269,7 +269,8 @@ def test_the_script_quotes_its_measurement(script):
     if name == "dqn_atari_2013":
         last = rows_of(runs[0] / "eval.csv")[-1]
         assert float(last["step"]) == total
-        score = f"{float(last['mean']):.1f} +- {float(last['std']):.1f}"
+        spread, games = float(last["std"]), last["games"]
+        score = f"{float(last['mean']):.1f} +- {spread:.1f} ({games} games)"
     else:
         games, means, stds = zip(*map(evaluation_of, runs), strict=True)
         spread = np.std(means, ddof=1) if len(runs) > 1 else stds[0]

@@ -65,7 +65,7 @@ def learn(pipe, path: str, flags: list[str], args: Args) -> None:
         run_dir = ["--run-dir", f"{parent}/run"]
         try:
             script.train(tyro.cli(script.Args, args=[*shlex.split(RUN), *flags, *run_dir]))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EOFError):  # the end, or the end of the others
             pass
 
 
@@ -85,23 +85,25 @@ def start(variant: str, args: Args):
 
 
 def main(args: Args) -> None:
-    pipes = [start(variant, args) for variant in args.variants]
-    rates: list[list[float]] = [[] for _ in pipes]
-    for k in range(args.rounds + 1):
-        for i in range(len(pipes))[:: 1 if k % 2 else -1]:
-            begin = time.perf_counter()
-            pipes[i].send(True)
-            pipes[i].recv()
-            rates[i].append(args.block / (time.perf_counter() - begin))
-    for pipe in pipes:
-        pipe.send(False)
-    for variant, measured in zip(args.variants, rates, strict=True):
-        ratios = [a / b for a, b in zip(measured[1:], rates[0][1:], strict=True)]
+    measured = commit()
+    with contextlib.ExitStack() as stack:  # a closed pipe ends the learner at its other end
+        pipes = [stack.enter_context(start(variant, args)) for variant in args.variants]
+        rates: list[list[float]] = [[] for _ in pipes]
+        for k in range(args.rounds + 1):
+            for i in range(len(pipes))[:: 1 if k % 2 else -1]:
+                begin = time.perf_counter()
+                pipes[i].send(True)
+                pipes[i].recv()
+                rates[i].append(args.block / (time.perf_counter() - begin))
+        for pipe in pipes:
+            pipe.send(False)
+    for variant, seen in zip(args.variants, rates, strict=True):
+        ratios = [a / b for a, b in zip(seen[1:], rates[0][1:], strict=True)]
         line = {"variant": variant, "flags": args.flags}
-        line |= {"steps_per_second": round(statistics.median(measured[1:]), 1)}
+        line |= {"steps_per_second": round(statistics.median(seen[1:]), 1)}
         line |= {"ratio": [round(q, 3) for q in statistics.quantiles(ratios, n=4)]}
         about = {"rounds": args.rounds, "block": args.block} | processor()
-        print(json.dumps(line | about | {"commit": commit()}), flush=True)
+        print(json.dumps(line | about | {"commit": measured}), flush=True)
 
 
 if __name__ == "__main__":

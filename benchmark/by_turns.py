@@ -11,7 +11,8 @@ over blocks) and how many times that the first command has in the same round (qu
 numbers of updates are equal numbers of agent steps only where scripts make as many per step;
 speed.py counts that. Give them steps enough; they are killed in the end. `{dir}` is a new
 directory. Games in processes of their own may still be at the step they were given while the next
-command begins: a few milliseconds, so let a block take seconds.
+command begins: a few milliseconds, so let a block take seconds. On a CPU: a CUDA graph's updates
+are not seen.
 """
 
 import json
@@ -39,7 +40,7 @@ class Args:
 
 
 class Command:
-    """A command that runs when it is told to; standard output and error go to our error."""
+    """A command that begins and then runs when it is told to; what it prints goes to our error."""
 
     def __init__(self, command: str, directory: str, args: Args):
         self.said, out_file = os.pipe()
@@ -54,11 +55,11 @@ class Command:
         )
         os.close(out_file)
         os.close(in_file)
-        self.wait()
 
     def wait(self) -> None:
         if not os.read(self.said, 1):
-            raise SystemExit(f"{shlex.join(self.process.args)} ended: give it more steps")
+            why = f"ended with exit code {self.process.wait()}: if it is 0, give it more steps"
+            raise SystemExit(f"{shlex.join(self.process.args)} {why}")
 
     def run(self) -> float:
         """Seconds of its next block."""
@@ -69,11 +70,17 @@ class Command:
 
 
 def main(args: Args) -> None:
+    if args.rounds < 2:
+        raise SystemExit("quartiles need rounds: type --rounds 2 or more")
+    about = {"first": args.first, "block": args.block, "rounds": args.rounds}
+    about |= processor() | {"commit": commit()}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     running: list[Command] = []
     with tempfile.TemporaryDirectory() as parent:
         try:
             for i, command in enumerate(args.commands):
                 running.append(Command(command, f"{parent}/{i}", args))
+                running[-1].wait()
             rates: list[list[float]] = [[] for _ in running]
             for k in range(args.rounds):
                 for i in range(len(running))[:: -1 if k % 2 else 1]:
@@ -82,8 +89,6 @@ def main(args: Args) -> None:
             for command in running:
                 os.killpg(command.process.pid, signal.SIGKILL)
                 command.process.wait()
-    about = {"first": args.first, "block": args.block, "rounds": args.rounds}
-    about |= processor() | {"commit": commit()}
     for command, measured in zip(args.commands, rates, strict=True):
         ratios = [a / b for a, b in zip(rates[0], measured, strict=True)]
         line = {"command": command, "updates_per_second": round(statistics.median(measured), 2)}

@@ -64,8 +64,8 @@ def measure(args: Args, buffer_size: int, path: Path) -> dict:
 
 if __name__ == "__main__":
     args = tyro.cli(Args, description=__doc__)
-    about = dqn_atari.machine(torch.device("cpu"))
+    about = dqn_atari.machine(torch.device("cpu")) | {"commit": commit()}
     for size in args.buffer_sizes:
         with tempfile.TemporaryDirectory(dir=args.directory) as folder:
             line = measure(args, size, Path(folder) / "checkpoint.pt")
-            print(json.dumps(line | about | {"commit": commit()}), flush=True)
+            print(json.dumps(line | about), flush=True)

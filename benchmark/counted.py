@@ -27,7 +27,8 @@ def counted(*_) -> None:
         first, block, out_file, in_file = turns
         if count[0] >= first and (count[0] - first) % block == 0:
             os.write(out_file, b".")
-            os.read(in_file, 1)
+            if not os.read(in_file, 1):  # by_turns.py is gone
+                os._exit(1)
 
 
 register_optimizer_step_post_hook(counted)

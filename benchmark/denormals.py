@@ -34,7 +34,9 @@ def learner_of(state: dict, args: script.Args) -> tuple:
     bf16 = script.choose_bf16(args, device)
     q_network = script.QNetwork(len(weights["network.9.bias"]), bf16)
     rb = script.ReplayBuffer(args, torch.zeros((args.num_envs, 4, 84, 84), dtype=torch.uint8))
-    learner = q_network, copy.deepcopy(q_network), script.make_optimizer(q_network, args), rb
+    target_network = copy.deepcopy(q_network)
+    target_network.network[:-1].to(dtype=torch.bfloat16 if bf16 else None)  # as in train
+    learner = q_network, target_network, script.make_optimizer(q_network, args), rb
     for part, saved in zip(learner, state["learner"], strict=True):
         part.load_state_dict(copy.deepcopy(saved))
     return learner
@@ -57,6 +59,7 @@ def milliseconds(call, count: int) -> float:
 def main(checkpoint: tyro.conf.Positional[Path], rounds: int = 8, block: int = 10) -> None:
     """Updates of a checkpoint's learner with and without subnormal numbers."""
     torch.set_num_threads(1)
+    about = processor() | {"torch": torch.__version__, "commit": commit()}
     state = script.load(checkpoint, "progress")
     args = script.Args(**state["args"] | {"resume": None})
     learners = {flush: learner_of(state, args) for flush in (False, True)}
@@ -79,8 +82,7 @@ def main(checkpoint: tyro.conf.Positional[Path], rounds: int = 8, block: int = 1
         median = round(statistics.median(took), 2)
         line[f"{name}_ms_{'flushed' if flush else 'as_they_are'}"] = median
     line |= {"bfloat16": learners[True][0].bf16, "threads": 1, "rounds": rounds, "block": block}
-    line |= processor() | {"torch": torch.__version__, "commit": commit()}
-    print(json.dumps(line), flush=True)
+    print(json.dumps(line | about), flush=True)
 
 
 if __name__ == "__main__":

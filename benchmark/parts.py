@@ -71,6 +71,7 @@ def learning(args: Args) -> None:
     for network in (dqn_atari.QNetwork, Contiguous):
         for bf16 in (False, True):
             online, target = network(6, bf16), network(6, bf16)
+            target.network[:-1].to(dtype=torch.bfloat16 if bf16 else None)  # as in train
             calls.append(partial(dqn_atari.act, online, obs, 0.0, act_rng))
             for fused in (True, False):
                 adam = torch.optim.Adam(online.parameters(), 1e-4, fused=fused)

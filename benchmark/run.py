@@ -54,6 +54,11 @@ class Run:
     flags: list[str]  # all but its directory
 
 
+def newest(paths: list[Path]) -> int:
+    """When the last of those that exist was written, in nanoseconds; 0 if none does."""
+    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+
+
 class Runner:
     """Its runs and what became of them: skipped, finished, interrupted or failed."""
 
@@ -100,20 +105,25 @@ class Runner:
         """Does what is left to do of a run."""
         directory, log = ROOT / run.directory, (ROOT / run.directory).with_suffix(".log")
         evaluation, part = directory / "evaluation.txt", directory / "evaluation.part"
-        models = [directory / f"model.{kind}" for kind in ("pt", "npz")]
+        models, checkpoints = (
+            [directory / f"{name}.{kind}" for kind in ("pt", "npz")]
+            for name in ("model", "checkpoint")
+        )
         words, begun = shlex.join([self.args.script, *run.flags]), directory.with_suffix(".flags")
         if not (directory.exists() and begun.exists()):
             begun.write_text(words)
         elif (was := begun.read_text()) != words:
             return f"failed: it was begun as {was}: type another --runs"
-        if evaluation.exists():
+        # A finished run that was resumed to more steps has a checkpoint newer than its old model.
+        trained = any(map(Path.exists, models)) and newest(models) >= newest(checkpoints)
+        if evaluation.exists() and trained and newest([evaluation]) >= newest(models):
             return "skipped"
         if self.signals:
             return "interrupted"
         code = 0
-        if not any(model.exists() for model in models):
+        if not trained:
             flags = [*run.flags, "--run-dir", str(run.directory)]
-            if any((directory / f"checkpoint.{kind}").exists() for kind in ("pt", "npz")):
+            if any(map(Path.exists, checkpoints)):
                 flags = ["--resume", str(run.directory)]
             elif directory.exists():
                 with filelock.FileLock(directory / ".lock", timeout=0):

@@ -27,6 +27,7 @@ import multiprocessing
 import os
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -157,7 +158,10 @@ def measure(args: Args, num_envs: int, precision: str, split: bool) -> dict:
 
 
 def commit() -> str:
+    """What is measured, so to be asked before; "" without git."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    if not shutil.which("git"):
+        return ""
     return subprocess.run(git, capture_output=True, text=True).stdout.strip()
 
 
@@ -168,6 +172,7 @@ def processor() -> dict[str, str | int | None]:
 
 
 def run_settings(args: Args) -> None:
+    about = {"commit": commit()}
     for num_envs in args.num_envs * args.rounds:
         for precision in args.precision:
             runs = []
@@ -176,7 +181,7 @@ def run_settings(args: Args) -> None:
                     runs.append(process.submit(measure, args, num_envs, precision, split).result())
             rates = ("steps_per_second", "updates_per_second", "device_memory_gb")
             figures = runs[1] | {name: runs[0][name] for name in rates if name in runs[0]}
-            print(json.dumps(figures | {"commit": commit()}), flush=True)
+            print(json.dumps(figures | about), flush=True)
 
 
 def run_command(command: str, steps: int) -> tuple[float, float]:
@@ -194,6 +199,7 @@ def run_command(command: str, steps: int) -> tuple[float, float]:
 
 
 def run_commands(args: Args) -> None:
+    about = processor() | {"rounds": args.rounds, "commit": commit()}
     rates: list[list[float]] = [[] for _ in args.commands]
     updates = [float("nan")] * len(args.commands)
     for _ in range(args.rounds):
@@ -201,7 +207,6 @@ def run_commands(args: Args) -> None:
             (slow, many), (quick, few) = (run_command(command, n) for n in (args.long, args.short))
             rates[i].append((args.long - args.short) / (slow - quick))
             updates[i] = (many - few) / (args.long - args.short)
-    about = processor() | {"rounds": args.rounds, "commit": commit()}
     medians = [statistics.median(measured) for measured in rates]
     for command, measured, median, of_step in zip(
         args.commands, rates, medians, updates, strict=True

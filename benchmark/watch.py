@@ -4,11 +4,11 @@
     python benchmark/watch.py runs/.../model.npz --steps 450 --output agent.gif
 
 Left the game; right the four frames that the network sees, the values of all actions (the chosen
-one dark, "random" where epsilon chose it), and the value of the best action over the last 10
+one dark, "random" where it is not the best), and the value of the best action over the last 10
 seconds with a mark above for every reward and below for every loss. The games are those of
---evaluate with the same seed. An agent step is 4 emulator frames, so 15 of them are a second. The
-script that made the model is imported, a renamed one from the model's folder. A model of
-dqn_atari_jax.py needs no torch.
+--evaluate --device cpu --precision float32 with the same seed and other flags by default. An agent
+step is 4 emulator frames, so 15 of them are a second. The script that made the model is imported, a
+renamed one from the model's folder if it is a .pt. A model of dqn_atari_jax.py needs no torch.
 """
 
 import importlib

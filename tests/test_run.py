@@ -239,6 +239,15 @@ def test_a_model_half_written_is_none_and_the_evaluation_is_the_settings(tmp_pat
     assert calls[1][4:8] == ["--eval-epsilon", "0.001", "--precision", "bf16"]
     assert calls[1][-4:] == ["--device", "cpu", "--precision", "float32"]
     assert calls[1][8:10] == ["--evaluate", str(directory / "model.pt")]
+    assert found.attempt(run) == "skipped" and len(calls) == 2
+    later = time.time() + 10
+    os.utime(directory / "checkpoint.pt", (later, later))  # resumed with more steps, by hand
+    monkeypatch.setattr(runner.Runner, "call", lambda self, flags, *_: calls.append(flags) or 1)
+    assert found.attempt(run).startswith("failed with exit code 1")
+    assert calls[2:] == [["--resume", str(directory)]]
+    os.utime(directory / "model.pt", (later + 1, later + 1))
+    monkeypatch.setattr(runner.Runner, "call", noted)
+    assert found.attempt(run) == "finished" and "--evaluate" in calls[3]
 
 
 def test_a_run_without_checkpoint_begins_again(tmp_path):

@@ -20,7 +20,7 @@ Deviations from the paper by default, and the flag that restores it:
     bfloat16 where AVX512 has it   --precision float32
 
 No flag undoes: games run while the learner works, so an update does not see the step in flight; a
-game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
+game is truncated at 108,000 frames and that transition is left out. Only in [Lua] and
 not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
 convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
 Not printed in [NIPS], so chosen here ("ours"): gamma, learning rate, form and constants of RMSProp,
@@ -207,7 +207,7 @@ class AtariGame(gym.Wrapper):
 
     def _observe(self, first):
         # [Lua Scale:24-25] says "bilinear", in Torch an average over areas where it shrinks.
-        # 84 rows of 110 [NIPS s4.1]: Breakout's ball, paddle, Pong's field, not Qbert's top cube.
+        # 84 rows of 110 [NIPS s4.1]; they show Breakout's and Pong's play, not Qbert's top cube.
         gray = cv2.cvtColor(self.render(), cv2.COLOR_RGB2GRAY)
         self.obs[:-1] = 0 if first else self.obs[1:]
         self.obs[-1] = cv2.resize(gray, (84, 110), interpolation=cv2.INTER_AREA)[18:102]

@@ -26,7 +26,7 @@ Deviations from the paper by default, and the flag that restores it:
     10 M agent steps               --total-timesteps 50000000
 
 No flag undoes: games run while the learner works, so an update does not see the step in flight; a
-game is truncated at 108,000 frames and that transition is left out. Only in the released code, and
+game is truncated at 108,000 frames and that transition is left out. Only in [Lua] and
 not here: up to 31 no-ops after a lost life, repeats cut short by it, random ties, a padded first
 convolution, samples across the write head, draws of 512 transitions ahead, 3 actions in Pong.
 """

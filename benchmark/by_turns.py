@@ -15,6 +15,7 @@ command begins: a few milliseconds, so let a block take seconds. On a CPU: a CUD
 are not seen.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -87,7 +88,8 @@ def main(args: Args) -> None:
                     rates[i].append(args.block / running[i].run())
         finally:
             for command in running:
-                os.killpg(command.process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.killpg(command.process.pid, signal.SIGKILL)
                 command.process.wait()
     for command, measured in zip(args.commands, rates, strict=True):
         ratios = [a / b for a, b in zip(rates[0], measured, strict=True)]

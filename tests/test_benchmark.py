@@ -147,6 +147,7 @@ while True:
     program.write_text("import torch\nraise SystemExit(3)\n")
     done = subprocess.run([*by_turns, commands[0]], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and "program.py 0.02 ended with exit code 3" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_denormals_counts_them_and_times_both(monkeypatch, tmp_path):

@@ -279,6 +279,7 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
+MinJobAge=36000
 MailProg=/bin/true
 ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN

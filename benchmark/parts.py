@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import torch
 import tyro
@@ -102,7 +103,7 @@ def games(args: Args) -> None:
         cpu = (time.process_time() - cpu) / repeats / (args.rounds + 1) * 1e3
         dqn_atari.close_envs(envs)
         per_game = {"games_ms": round(ms / num_envs, 3), "learner_ms": round(cpu / num_envs, 3)}
-        ale = AtariVectorEnv(args.env_id.removesuffix("NoFrameskip-v4").lower(), num_envs)
+        ale = AtariVectorEnv(gym.spec(args.env_id).kwargs["game"], num_envs)
         ale.reset()
         ms = median_ms(
             lambda e=ale, r=rng, n=num_envs: e.step(r.integers(6, size=n)), repeats, args.rounds

@@ -11,7 +11,8 @@ short rehearsal.
 
 A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
 interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with
-another script or other flags, or that another process works on, is refused. Its last weights then
+another script or other flags, that another process works on, or whose place in --results another
+run has taken, is refused. Its last weights then
 play the setting's evaluation (float32, CPU, one thread, so that anyone gets the same games), which
 goes to evaluation.txt. SIGINT, SIGTERM and SIGUSR1 end all runs with a checkpoint. The exit code is
 1 if a run failed, 128 + the signal if runs were interrupted, else 0. On a CPU a run of the defaults
@@ -114,6 +115,12 @@ class Runner:
             begun.write_text(words)
         elif (was := begun.read_text()) != words:
             return f"failed: it was begun as {was}: type another --runs"
+        if self.args.results:  # may hold this run, whole or as far as it was
+            target = self.args.results / run.directory.relative_to(self.args.runs)
+            old, new = (folder / "episodes.csv" for folder in (target, directory))
+            games = new.read_bytes() if new.exists() else b""
+            if old.exists() and not games.startswith(old.read_bytes()):
+                return f"failed: {target} is of another run: type another --results"
         # A finished run that was resumed to more steps has a checkpoint newer than its old model.
         trained = any(map(Path.exists, models)) and newest(models) >= newest(checkpoints)
         if evaluation.exists() and trained and newest([evaluation]) >= newest(models):

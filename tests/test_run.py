@@ -199,6 +199,23 @@ def test_a_run_that_another_process_works_on_is_refused(runner, tmp_path):
     assert one() == 0
 
 
+def test_published_results_give_way_only_to_their_own_run(runner, tmp_path, capsys):
+    """Another run is refused before it begins; the same one, gone on, takes their place."""
+    name, trained = Path("dqn_atari-test", "PongNoFrameskip-v4", "seed1"), []
+    target, run_dir = tmp_path / "results" / name, tmp_path / "runs" / name
+    target.mkdir(parents=True)
+    (target / "episodes.csv").write_text("step\n5\n")
+    one = runner(act=trained.append)
+    assert one() == 1 and not trained
+    assert f"failed: {target} is of another run: type another" in capsys.readouterr().out
+    run_dir.mkdir(parents=True)
+    (run_dir / "model.pt").write_text("")
+    for games, outcome in ("step\n6\n", 1), ("step\n5\n7\n", 0):
+        (run_dir / "episodes.csv").write_text(games)
+        assert one() == outcome
+        assert ((target / "episodes.csv").read_text() == games) == (outcome == 0)
+
+
 def test_what_ended_first_is_told_and_published_first(runner, tmp_path, capsys):
     """The first of two runs goes on until the second has been published."""
     second = tmp_path / "results" / "dqn_atari-test" / "PongNoFrameskip-v4" / "seed2"

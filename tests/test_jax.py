@@ -40,7 +40,9 @@ def strict():
 @pytest.fixture(autouse=True, scope="module")
 def compiled_once(tmp_path_factory):
     """The same program in another run is read from here; compiling takes half of a toy run."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder  # one for all workers
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -427,6 +429,7 @@ def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, t
         script.train(args)
 
 
+@pytest.mark.long
 def test_catch_is_learned(script, monkeypatch, tmp_path):
     """The whole program learns, as the torch script does in as many updates."""
     replace_game(monkeypatch, script, Catch)

@@ -154,7 +154,14 @@ def test_the_speeds_are_quoted():
     assert f"float32 {torch_:.0f} (92 and 152 in" in more and lines[3]["all"] == [92.5, 151.7]
     ratios = f"{new / old:.2f} times the rate with 0.10.2 and {new / cleanrl:.2f} times CleanRL's."
     assert f"with JAX 0.12.0.1 {cleanrl:.0f}: {ratios}" in more
+    lines = [line for line in lines_of("speed_jax_tuple_xeon.jsonl") if "command" in line]
+    new_, old_, torch_ = (line["steps_per_second"] for line in lines)
+    words = f"`dqn_atari_jax.py` {new_:.0f}, as it was before", f"in float32 {torch_:.0f}, whose"
+    ratios = f"{new_ / old_:.2f} and {new_ / torch_:.2f} times."
+    words = *words, f"(commit 56fe88a) {old_:.0f}", ratios
+    assert all(part in " ".join(more.split()) for part in words)
     readme = " ".join(readme.split())
+    assert f"On the Xeon, with 0.10, it makes {new_ / torch_:.2f} times the rate" in readme
     ratios = f"{new / old:.2f} times its rate with 0.10 and {new / cleanrl:.2f} times CleanRL's"
     assert f"{new:.0f} steps/s in another comparison, {ratios} with the same JAX" in readme
 

@@ -12,11 +12,11 @@ short rehearsal.
 A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
 interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with
 another script or other flags, that another process works on, or whose place in --results another
-run has taken, is refused. Its last weights then
-play the setting's evaluation (float32, CPU, one thread, so that anyone gets the same games), which
-goes to evaluation.txt. SIGINT, SIGTERM and SIGUSR1 end all runs with a checkpoint. The exit code is
-1 if a run failed, 128 + the signal if runs were interrupted, else 0. On a CPU a run of the defaults
-comes to 7.6 GB of memory; one that begins does not know what the others will still take.
+run has taken, is refused. Its last weights then play the setting's evaluation (float32, CPU, one
+thread, so that anyone gets the same games), which goes to evaluation.txt. SIGINT, SIGTERM and
+SIGUSR1 end all runs with a checkpoint. The exit code is 1 if a run failed, 128 + the signal if runs
+were interrupted, else 0. On a CPU a run of the defaults comes to 7.6 GB of memory; one that begins
+does not know what the others will still take.
 """
 
 import os

@@ -923,7 +923,6 @@ def test_only_whole_games_leave_a_video_and_numbers_go_on_after_a_resume(script,
     assert not (tmp_path / "unfinished.mp4").exists()
 
 
-@only("dqn_atari")
 def test_a_video_needs_no_memory_and_makes_its_folder_with_its_first_picture(script, tmp_path):
     """500 screens of 100 kB are 50 MB if they are kept."""
     env = script.make_env(script.Args(env_id=BREAKOUT), True, tmp_path / "videos")

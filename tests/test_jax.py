@@ -429,7 +429,6 @@ def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, t
         script.train(args)
 
 
-@pytest.mark.long
 def test_catch_is_learned(script, monkeypatch, tmp_path):
     """The whole program learns, as the torch script does in as many updates."""
     replace_game(monkeypatch, script, Catch)

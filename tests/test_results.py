@@ -156,7 +156,7 @@ def test_the_speeds_are_quoted():
     assert f"with JAX 0.12.0.1 {cleanrl:.0f}: {ratios}" in more
     lines = [line for line in lines_of("speed_jax_tuple_xeon.jsonl") if "command" in line]
     new_, old_, torch_ = (line["steps_per_second"] for line in lines)
-    words = f"`dqn_atari_jax.py` {new_:.0f}, as it was before", f"in float32 {torch_:.0f}, whose"
+    words = f"`dqn_atari_jax.py` {new_:.0f}, as it was before", f"in float32 {torch_:.0f}:"
     ratios = f"{new_ / old_:.2f} and {new_ / torch_:.2f} times."
     words = *words, f"(commit 56fe88a) {old_:.0f}", ratios
     assert all(part in " ".join(more.split()) for part in words)

@@ -1,5 +1,6 @@
 """What a person sees on a screen: the game in a window, the curves in a browser."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -35,13 +36,16 @@ def picture(file):
     return pixels.reshape(height, row // 4, 4)[:, : header[4], 2::-1]
 
 
-@only("dqn_atari")
+@only("dqn_atari", "dqn_atari_2013")
 @pytest.mark.xvfb
 def test_a_game_is_shown_while_it_is_evaluated(script, display, tmp_path):
     """Breakout's red bricks on the screen, and the same score as without a window."""
     name, screen = display
-    model = ROOT / "benchmark" / "models" / "BreakoutNoFrameskip-v4.pt"
-    flags = ["--evaluate", str(model), "--eval-games", "1"]
+    known = [field.name for field in dataclasses.fields(script.Args)]
+    sizes = "--eval-games 1" if "eval_games" in known else "--eval-steps 75"
+    file = "BreakoutNoFrameskip-v4.pt"
+    file = file if script.__name__ == "dqn_atari" else f"{script.__name__}-{file}"
+    flags = ["--evaluate", str(ROOT / "benchmark" / "models" / file), *sizes.split()]
     command = [sys.executable, script.__file__, *flags, "--eval-max-frames", "300"]
     env = os.environ | {"DISPLAY": name, "SDL_AUDIODRIVER": "dummy"}
     quiet = dict(capture_output=True, text=True, env=env)

@@ -562,7 +562,7 @@ class Log:
 def machine(device) -> dict:
     """What a result must say: hardware, versions, script."""
     cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count())
-    about = {"device": device.device_kind, "cores": len(cores)}  # which XLA takes as threads
+    about = {"device": device.device_kind, "cores": int(os.getenv("NPROC") or len(cores))}  # XLA's
     info = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
     about |= {"cpu": info.partition("model name\t: ")[2].partition("\n")[0]}
     about |= {"platform": platform.platform(), "python": platform.python_version()}

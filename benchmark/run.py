@@ -6,8 +6,8 @@
     bash benchmark/defaults.sh --games BreakoutNoFrameskip-v4 ALE/Pong-v5 --only 2
 
 What stands after `--` in a setting's shell script are the flags of its runs; EXTRA_FLAGS of the
-environment are added to them, so EXTRA_FLAGS="--total-timesteps 2000" with other --runs makes a
-short rehearsal.
+environment are added to them, so EXTRA_FLAGS="--total-timesteps 2000 --learning-starts 800
+--buffer-size 2000" with other --runs makes a short rehearsal.
 
 A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
 interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with
@@ -42,7 +42,7 @@ class Args:
     script: str = "dqn_atari.py"  # the script that is run
     games: tuple[str, ...] = ("Pong", "Breakout")  # Pong is PongNoFrameskip-v4; ids also
     seeds: tuple[int, ...] = (1, 2, 3)  # of each game
-    workers: int = 1  # runs at a time, each with its share of the cores (torch's threads)
+    workers: int = 1  # runs at a time, each with its share of the cores as threads
     only: int | None = None  # this run of the list alone, from 1: the task of a job array
     dry_run: bool = False  # print the list and end
     runs: Path = Path("runs/benchmark")  # where the runs lie
@@ -60,17 +60,29 @@ def newest(paths: list[Path]) -> int:
     return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
 
 
+REFUSED = ("--env-id", "--seed", "--run-dir", "--resume", "--evaluate")  # a run has its own
+
+
 class Runner:
     """Its runs and what became of them: skipped, finished, interrupted or failed."""
 
     def __init__(self, args: Args, flags: list[str]):
         self.args, self.processes, self.signals = args, set(), set()
-        extra = shlex.split(os.environ.get("EXTRA_FLAGS", ""))
+        try:
+            extra = shlex.split(os.environ.get("EXTRA_FLAGS", ""))
+        except ValueError as error:
+            raise SystemExit(f"EXTRA_FLAGS: {error}: type its quotes in pairs") from error
+        given = {word.partition("=")[0].replace("_", "-") for word in extra}
+        if wrong := given & {*REFUSED}:
+            names = ", ".join(sorted(wrong))
+            raise SystemExit(f"EXTRA_FLAGS cannot have {names}: type --games, --seeds or --runs")
+        if args.workers < 1 or not args.games or not args.seeds:
+            raise SystemExit("nothing to run: type --workers 1 or more, a game and a seed at least")
         self.runs, name = [], Path(args.script).stem
         name += f"-{args.setting}" if args.setting != "defaults" else ""
-        for game in args.games:
-            env_id = game if "-v" in game else f"{game}NoFrameskip-v4"
-            for seed in args.seeds:
+        ids = [game if "-v" in game else f"{game}NoFrameskip-v4" for game in args.games]
+        for env_id in dict.fromkeys(ids):
+            for seed in dict.fromkeys(args.seeds):
                 directory = args.runs / name / env_id.replace("/", "-") / f"seed{seed}"
                 own = ["--env-id", env_id, "--seed", str(seed)]
                 self.runs.append(Run(directory, [*own, *flags, *extra]))
@@ -86,13 +98,13 @@ class Runner:
             process.send_signal(number)
 
     def call(self, flags: list[str], threads: int | str, output: Path, errors: Path) -> int:
-        """Exit code of the script with these flags."""
+        """Exit code of the script with these flags and number of threads, of torch or of XLA."""
         with open(output, "a") as out, open(errors, "a") as err:
             process = subprocess.Popen(
                 [sys.executable, self.args.script, *flags],
                 stdout=out,
                 stderr=err,
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                env=os.environ | {"OMP_NUM_THREADS": str(threads), "NPROC": str(threads)},
                 cwd=ROOT,
             )
             self.processes.add(process)
@@ -193,6 +205,6 @@ if __name__ == "__main__":
     runner = Runner(args, sys.argv[here + 1 :])
     if args.dry_run:
         for run in runner.runs:
-            print("python", args.script, shlex.join([*run.flags, "--run-dir", str(run.directory)]))
+            print(shlex.join(["python", args.script, *run.flags, "--run-dir", str(run.directory)]))
     else:
         sys.exit(runner())

@@ -118,6 +118,20 @@ def test_the_cores_told_are_those_that_the_process_may_use(script):
         os.sched_setaffinity(0, before)
 
 
+def test_nproc_is_the_number_of_threads_of_xla(script, monkeypatch):
+    """Which benchmark/run.py sets: counted in a process of its own, and told."""
+    count = """import jax, os, pathlib
+jax.jit(lambda x: x @ x)(jax.numpy.ones((300, 300))).block_until_ready()
+names = [x.read_text() for x in pathlib.Path("/proc/self/task").glob("*/comm")]
+print(sum("XLAEigen" in name for name in names))"""
+    for threads in ("1", "3"):
+        monkeypatch.setenv("NPROC", threads)
+        command = [sys.executable, "-c", count]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{threads}\n"
+        assert script.machine(jax.devices()[0])["cores"] == int(threads)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize("loss", ["squared", "clipped"])
 def test_ten_updates_are_the_same(script, optimizer, loss):

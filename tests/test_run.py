@@ -69,7 +69,7 @@ LONG = [setting for setting in SETTINGS if setting not in HERE]
 )
 def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
     """At least 100 updates, a target copy, an evaluation, and a small copy of it all."""
-    words = (ROOT / "benchmark" / f"{setting}.sh").read_text().split()
+    words = shlex.split((ROOT / "benchmark" / f"{setting}.sh").read_text(), comments=True)
     script = words[words.index("--script") + 1]
     flags = ["--seeds", 1, "--workers", 2]  # one thread each
     flags += ["--runs", tmp_path / "runs", "--results", tmp_path / "results"]
@@ -177,6 +177,65 @@ def runner(tmp_path, monkeypatch):
         return run.Runner(args, [])
 
     return make
+
+
+@pytest.mark.parametrize(
+    "extra, changes, message",
+    [
+        ("", {"workers": 0}, "type --workers 1 or more"),
+        ("", {"seeds": ()}, "a seed at least"),
+        ("", {"games": ()}, "a game and a seed"),
+        ("--run 'x", {}, "EXTRA_FLAGS: No closing quotation: type"),
+        ("--gamma 0.5 --env_id=ALE/Pong-v5 --seed 3", {}, "have --env-id, --seed: type --games"),
+        ("--resume runs/x", {}, "cannot have --resume: type"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(monkeypatch, extra, changes, message):
+    """Before any run begins."""
+    monkeypatch.syspath_prepend(ROOT / "benchmark")
+    import run
+
+    monkeypatch.setenv("EXTRA_FLAGS", extra)
+    with pytest.raises(SystemExit, match=message) as refused:
+        run.Runner(run.Args("test", **changes), [])
+    assert "\n" not in str(refused.value)
+
+
+def test_a_game_or_a_seed_named_twice_is_run_once(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmark")
+    import run
+
+    games = ("Pong", "PongNoFrameskip-v4", "ALE/Pong-v5")
+    assert len(run.Runner(run.Args("test", games=games, seeds=(2, 1, 2)), []).runs) == 4
+
+
+def test_threads_are_told_to_torch_and_to_xla(tmp_path, monkeypatch):
+    """Two workers have half of the cores each, an evaluation has one; the script is a stand-in."""
+    monkeypatch.syspath_prepend(ROOT / "benchmark")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    import run
+
+    script = tmp_path / "stand in.py"
+    script.write_text(
+        """import os, pathlib, sys
+print(os.environ["OMP_NUM_THREADS"], os.environ["NPROC"], file=sys.stderr)
+if "--run-dir" in sys.argv:
+    directory = pathlib.Path(sys.argv[sys.argv.index("--run-dir") + 1])
+    directory.mkdir()
+    (directory / "model.npz").write_text("")
+"""
+    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    args = run.Args("test", str(script), ("Pong",), (1,), workers=2, runs=tmp_path / "runs")
+    assert run.Runner(args, [])() == 0
+    (log,) = tmp_path.glob("runs/*/*/seed1.log")
+    assert log.read_text() == "3 3\n1 1\n"
+
+
+def test_a_job_without_an_array_says_what_to_type(monkeypatch):
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    code, output = call(ROOT / "benchmark" / "job.slurm", "", "benchmark/defaults.sh")
+    assert code != 0 and "type sbatch --array=1-N" in output
 
 
 def test_a_run_is_of_its_script(runner, tmp_path):

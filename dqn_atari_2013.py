@@ -8,7 +8,7 @@
     python dqn_atari_2013.py --env-id BreakoutNoFrameskip-v4
 
 Then --resume runs/... goes on with a run, --evaluate with the path of its model plays.
-Measured: Breakout 31.8 +- 7.4 (12 games), 1 M steps, 1 seed, 7.1 h, breakout_2013_two_cores.sh.
+Measured: Breakout 31.8 +- 7.4 (12 games), 1 M steps, 1 seed, 7.1 h, by the version of 25f9c55.
 
 Tags below: [NIPS s5], [NIPS A1] are section 5, Algorithm 1 of Mnih et al., arXiv 1312.5602 (2013);
 [Nature M], [Nature A1], [Nature T1] Methods, Algorithm 1, Extended Data Table 1 of Mnih et al.,

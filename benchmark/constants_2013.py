@@ -26,7 +26,7 @@ import dqn_atari_2013 as script  # noqa: E402
 
 NATURE, OURS = 0.01 / 32**2, 1e-6
 BREAKOUT = [(2.5e-4, 0.99, NATURE), (2.5e-4, 0.99, OURS), (5e-5, 0.99, NATURE)]
-BREAKOUT += [(2.5e-4, 0.95, NATURE), (2.5e-4, 0.95, OURS)]
+BREAKOUT += [(6.25e-5, 0.99, OURS), (2.5e-4, 0.95, NATURE), (2.5e-4, 0.95, OURS)]
 SEEN_AT = (100, 300, 600, 1_000, 1_500)
 
 

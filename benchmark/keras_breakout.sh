@@ -4,7 +4,8 @@
 # Published: mean of 100 lives, rewards clipped, 1.03 after 500,000 agent steps (its notebook's output).
 # Differs: it sets every terminal's target to -1, which forgets the reward; it updates from the 33rd
 # transition on, here after the 50,000 random ones; its epsilon falls from step 0; it scales gradients
-# to a norm of 1 by layer, which is left out; it presses FIRE at resets; its target starts unequal.
+# to a norm of 1 by layer, which is left out; it presses FIRE at resets, copies the first frame four times and begins
+# with Glorot's weights; its target starts unequal.
 # Cost on two cores, by arithmetic from the EPYC rates in benchmark/README.md: 10 M steps at 136 a second: 20 hours a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."

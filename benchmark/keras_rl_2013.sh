@@ -5,7 +5,7 @@
 # Differs: it repeats each action 16 frames, because its game repeats 4 already, here 4; two of its
 # convolutions run over the wrong axes; its target follows by 0.01 an update, here a copy every 100;
 # RMSProp as in Keras, here as in Nature; it starts after 50 steps, here after 1,000; 105x80 points, no
-# maximum, mean of the colours, here Nature's screens; it does not clip rewards, and it has no evaluation.
+# maximum, mean of the colours, here Nature's screens; it does not clip rewards, has no evaluation and begins with Glorot's weights.
 # Cost on two cores, by arithmetic from the EPYC rates in benchmark/README.md: 500,000 steps at 40 a second,
 # which is with 8 games: 3.5 hours a run or more.
 set -euo pipefail

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Mnih et al. 2015 as DeepMind's released code does it: target copy every 10,000 agent steps.
 # Published: Nature, Extended Data Table 2, 50 M agent steps: Breakout 401.2 +- 26.9, Pong 18.9 +- 1.3
-# (30 games of at most 5 minutes, epsilon 0.05; the best network of a run, ours is the last).
+# (30 games of at most 5 minutes, epsilon 0.05; the released code keeps a run's best network, the paper does not say
+# which was played; ours is the last).
 # Differs: dqn_atari.py's docstring lists what the released code does and the paper does not say.
 # Cost on two cores, by arithmetic from the EPYC rates in benchmark/README.md: 50 M steps at 136 a second: 102 hours a run.
 set -euo pipefail

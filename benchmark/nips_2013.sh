@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Mnih et al. 2013: 10 M agent steps, an evaluation of 10,000 steps every 50,000 updates.
+# Mnih et al. 2013: 10 M agent steps, an evaluation of 10,000 steps every 50,000.
 # Published: Table 1, average and best game: Breakout 168 and 225, Pong 20 and 21. Space Invaders, 581 and
-# 1075, needs EXTRA_FLAGS="--frame-skip 3" and a runs folder of its own.
+# 1075, needs EXTRA_FLAGS="--frame-skip 3" and --games SpaceInvaders.
 # Differs: gamma, learning rate, RMSProp's constants and the warm-up are not printed; ours are in the
 # script's docstring.
 # Cost on two cores, by arithmetic from the EPYC rates in benchmark/README.md: 10 M steps at 66 a second, which is

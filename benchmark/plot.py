@@ -65,7 +65,11 @@ def main(env_id: str, output: str) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
     panels[1].sharey(panels[0])
     styles = [(dash, color) for color in ("black", "0.5") for dash in ("-", "--", ":", "-.")]
+    env_id = env_id.replace("/", "-")
     settings = sorted(path.parent for path in RESULTS.glob(f"*/{env_id}"))
+    if not settings:
+        ids = sorted({path.parent.parent.name for path in RESULTS.glob("*/*/seed*/episodes.csv")})
+        raise SystemExit(f"there are no results of {env_id}: type {' or '.join(ids)}")
     for setting, (dash, color) in zip(settings, itertools.cycle(styles)):
         paths = sorted((setting / env_id).glob("seed*/episodes.csv"))
         many = "1 seed, no band" if len(paths) == 1 else f"{len(paths)} seeds"
@@ -75,7 +79,7 @@ def main(env_id: str, output: str) -> None:
             axes.plot(places / unit, mean, dash, color=color, label=f"{setting.name}, {many}")
             if interval is not None:
                 axes.fill_between(places / unit, *interval, color=color, alpha=0.2, linewidth=0)
-    game = env_id.removesuffix("NoFrameskip-v4")
+    game = env_id.removeprefix("ALE-").removesuffix("-v5").removesuffix("NoFrameskip-v4")
     for (system, steps, score), marker in zip(published(game), itertools.cycle("osD^vP*X")):
         panels[2].plot(steps / 1e6, score, marker, color="black", fillstyle="none")
         panels[2].lines[-1].set_label(f"{system}: {score:g}")

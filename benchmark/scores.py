@@ -6,9 +6,10 @@
 Training is the mean return of the last 100 games, evaluation what evaluation.txt or else the last
 row of eval.csv says; with several seeds the mean and the standard deviation over seeds, with one
 the standard deviation over its games. Human-normalised is 100 (score - random) / (human - random)
-of an evaluation of Nature's protocol, random and human of its Extended Data Table 2. Agent steps
-are those of the shortest seed, hours those of the longest. Runs that newer ones replace, in
-results/earlier/, have a table of their own.
+of an evaluation of Nature's protocol, random and human of its Extended Data Table 2, here of Pong
+and Breakout alone. Agent steps are those of the shortest seed, "a to b" where the longest has over
+2 % more, hours those of the longest. A run without a finished game is left out. Runs that newer
+ones replace, in results/earlier/, have a table of their own.
 """
 
 import csv
@@ -64,30 +65,40 @@ def of_nature(run: Path) -> bool:
     return protocol.items() <= args.items() and "ALE/" not in args["env_id"]
 
 
+def games_of(folder: str) -> list[str]:
+    """Names of the games that have results, Nature's two first."""
+    ids = {path.parent.parent.name for path in (HERE / folder).glob("*/*/seed*/episodes.csv")}
+    names = {re.sub(r"^ALE-|-v5$|NoFrameskip-v4$", "", env_id) for env_id in ids}
+    return [*RANDOM_AND_HUMAN, *sorted(names - {*RANDOM_AND_HUMAN})]
+
+
 def ours(game: str, folder: str = "results") -> list[str]:
     """A line per setting and id, with or without sticky actions, that has results of the game."""
     lines, ids = [], {f"{game}NoFrameskip-v4": game, f"ALE-{game}-v5": f"{game}, sticky actions"}
     settings = sorted((HERE / folder).iterdir())
     for setting, (env_id, name) in itertools.product(settings, ids.items()):
-        runs = sorted(setting.glob(f"{env_id}/seed*"))
+        runs = [path.parent for path in sorted(setting.glob(f"{env_id}/seed*/episodes.csv"))]
         if not runs:
             continue
         games = [rows_of(run / "episodes.csv") for run in runs]
         returns = [[float(row["episodic_return"]) for row in rows][-100:] for rows in games]
         training = spread_of([np.mean(r) for r in returns], np.std(returns[0]))
-        steps = min(int(rows[-1]["step"]) for rows in games)
+        ends = [int(rows[-1]["step"]) for rows in games]
+        steps = f"{min(ends) / 1e6:.2f}"
+        if max(ends) > 1.02 * min(ends):
+            steps += f" to {max(ends) / 1e6:.2f}"
         hours = max(float(rows[-1]["seconds"]) for rows in games) / 3600
         evaluations = [e for run in runs if (e := evaluation_of(run))]
         score, human = "none", ""
         if evaluations:
             means = [mean for mean, _ in evaluations]
             score = spread_of(means, evaluations[0][1])
-            if all(of_nature(run) for run in runs):
+            if game in RANDOM_AND_HUMAN and all(of_nature(run) for run in runs):
                 random, expert = RANDOM_AND_HUMAN[game]
                 human = f"{100 * (np.mean(means) - random) / (expert - random):.0f} %"
             if len(evaluations) < len(runs):
                 score += f" ({len(evaluations)} of {len(runs)} seeds)"
-        about = f"`{setting.name}` | {len(runs)} | {steps / 1e6:.2f} M | {hours:.1f}"
+        about = f"`{setting.name}` | {len(runs)} | {steps} M | {hours:.1f}"
         lines.append(f"| {name} | {about} | {training} | {score} | {human} |")
     return lines
 
@@ -108,9 +119,10 @@ def table() -> str:
     columns = "setting | seeds | agent steps | hours | training | evaluation | human-normalised"
     head = [f"| game | {columns} |", "|---" * 8 + "|"]
     published = ["| game | published | agent steps | score | of what | source |", "|---" * 6 + "|"]
-    mine = [line for game in RANDOM_AND_HUMAN for line in ours(game)]
-    others = [line for game in RANDOM_AND_HUMAN for line in theirs(game)]
-    before = [line for game in RANDOM_AND_HUMAN for line in ours(game, "results/earlier")]
+    mine = [line for game in games_of("results") for line in ours(game)]
+    others = [line for game in games_of("results") for line in theirs(game)]
+    old = "results/earlier"
+    before = [line for game in games_of(old) for line in ours(game, old)]
     earlier = ["Runs that newer ones replace, `results/earlier/`:", "", *head, *before]
     return "\n".join([*head, *mine, "", *published, *others, "", *earlier])
 

@@ -63,7 +63,8 @@ def test_each_line_of_algorithm_1_is_where_the_readme_says():
 def test_every_flag_of_the_readme_exists():
     """In one of the scripts or of the commands of benchmark/."""
     flags = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", READMES[0].read_text()))
-    known = {"output", "steps", "skip", "seeds", "logdir", "xla"}  # of watch.py, run.py and others
+    known = {"output", "steps", "skip", "logdir", "xla"}  # of watch.py and others
+    known |= {"seeds", "games", "script", "results"}  # of run.py
     for script in ("dqn_atari", "dqn_atari_2013"):
         tree = ast.parse((ROOT / f"{script}.py").read_text())
         (args,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Args")
@@ -128,6 +129,8 @@ def test_every_command_of_the_readme_runs(copies):
             words += ["--steps", "3", "--skip", "0", "--output", "a.mp4"]
             words[2] = words[2].replace("runs/...", run)
             seen.append("watch")
+        elif "plot.py" in words[1]:
+            seen.append("plot")
         elif "screenshot.py" in words[1]:
             continue  # test_screen.py
         elif "--resume" in words:
@@ -141,7 +144,8 @@ def test_every_command_of_the_readme_runs(copies):
             seen.append("train")
         code, output = call(copies, *words)
         assert code == 0, (command, output)
-    assert set(seen) == {"train", "test", "help", "watch", "resume", "evaluate", "diff", "Catch"}
+    others = {"test", "help", "watch", "plot", "diff", "Catch"}
+    assert set(seen) == {"train", "resume", "evaluate", *others}
 
 
 def changed(copies, name):

@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side; threads that spin
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from toy import Graded  # noqa: E402
 
 SCRIPTS = ["dqn_atari", "dqn_atari_2013"]
 
@@ -16,6 +17,14 @@ SCRIPTS = ["dqn_atari", "dqn_atari_2013"]
 def script(request):
     """Each script in turn, as a module; `toy.only` names those that a test is about."""
     return importlib.import_module(request.param)
+
+
+@pytest.fixture
+def graded(monkeypatch):
+    """The toy whose seed says its length and reward, with nothing noted yet."""
+    monkeypatch.setattr(Graded, "seeds", [])
+    monkeypatch.setattr(Graded, "actions", [])
+    return Graded
 
 
 @pytest.fixture(autouse=True)

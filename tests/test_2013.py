@@ -95,6 +95,17 @@ def test_space_invaders_needs_a_frame_skip_of_3(script, frame_skip, least, most)
     assert least <= np.mean(seen[60:]) <= most
 
 
+def test_the_defaults_are_the_papers_and_those_of_the_docstring(script):
+    """What [NIPS] prints, and what it does not, by hand; an argument more or less is told too."""
+    args = vars(script.Args())
+    printed = dict(total_timesteps=10_000_000, frame_skip=4, buffer_size=1_000_000, batch_size=32)
+    printed |= dict(train_frequency=1, start_e=1.0, end_e=0.1, exploration_steps=1_000_000)
+    printed |= dict(eval_frequency=50_000, eval_steps=10_000, eval_epsilon=0.05)
+    ours = dict(gamma=0.95, learning_rate=2.5e-4, learning_starts=50_000, noop_max=0)
+    ours |= dict(life_loss_terminal=False, eval_max_frames=108_000, num_envs=8)
+    assert {name: args[name] for name in printed | ours} == printed | ours
+
+
 # --- Learning -------------------------------------------------------------------------------------
 def test_targets_come_from_the_same_network_and_errors_are_not_clipped(script):
     """Against a transcription of equation 3 in numpy; errors beyond 1 keep their slope."""
@@ -111,6 +122,11 @@ def test_targets_come_from_the_same_network_and_errors_are_not_clipped(script):
     errors = q[np.arange(8), actions] - target
     assert loss.item() == pytest.approx((errors**2 / 2).mean(), rel=1e-5)
     assert np.abs(errors).max() > 3
+    weights, slopes = list(network.parameters()), torch.tensor(errors / 8)
+    ours = torch.autograd.grad(loss, weights, retain_graph=True)
+    theirs = torch.autograd.grad(q_values, weights, slopes, retain_graph=True)
+    for a, b in zip(ours, theirs, strict=True):  # none by way of the target
+        torch.testing.assert_close(a, b)
     (slopes,) = torch.autograd.grad(loss, q_values)
     assert slopes.numpy() == pytest.approx(errors / 8, rel=1e-4)
     assert q_values.grad_fn is not None and loss.requires_grad
@@ -158,6 +174,23 @@ def test_an_evaluation_lasts_eval_steps_and_ends_with_a_game(script):
         script.QNetwork(3), Scripted(lengths=(7,)), script.Args(eval_steps=15), 1
     )
     assert figures == dict(games=3, mean=7.0, std=0.0, min=7.0, max=7.0)
+
+
+def test_games_of_an_evaluation_have_seeds_of_their_own_and_its_epsilon(
+    script, graded, monkeypatch
+):
+    """15 steps are over in the fourth game; returns are the seeds."""
+    epsilons, original = [], script.act
+
+    def act(*given):
+        epsilons.append(given[2])
+        return original(*given)
+
+    monkeypatch.setattr(script, "act", act)
+    figures = script.evaluate(script.QNetwork(3), graded(), script.Args(eval_steps=15), 20)
+    assert graded.seeds == [20, 21, 22, 23] and set(epsilons) == {0.05}
+    assert len(graded.actions) == len(epsilons) == 3 + 4 + 5 + 6
+    assert figures == dict(games=4, mean=21.5, std=pytest.approx(1.25**0.5), min=20.0, max=23.0)
 
 
 def test_a_game_of_an_evaluation_is_not_cut_at_natures_5_minutes(script, monkeypatch):

@@ -17,7 +17,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch
-from toy import only
+from toy import Scripted, only, replace_game, tiny_args
 
 
 def too_long(*_):
@@ -130,6 +130,12 @@ def test_a_number_that_cannot_be_is_refused_by_its_flag(script, command, tmp_pat
         assert names_in(tmp_path) == []
 
 
+def test_what_may_be_zero_is_accepted(script):
+    """Seeds, fractions, periods that then never come."""
+    names = "seed noop_max checkpoint_frequency eval_frequency start_e end_e eval_epsilon gamma"
+    script.check_args(script.Args(**dict.fromkeys(names.split(), 0)))
+
+
 @pytest.mark.parametrize(
     "flags, instead",
     [
@@ -168,6 +174,16 @@ def test_a_gpu_without_one_is_refused(script, command, tmp_path, monkeypatch, de
         monkeypatch.setattr(backend, "is_available", lambda: False)
     assert_refused(command("--device", device), script, "type --device cpu")
     assert names_in(tmp_path) == []
+
+
+def test_the_device_is_cuda_then_apples_then_the_cpu(script, monkeypatch):
+    """Whatever a machine has, and the CPU where it is asked for."""
+    backends = torch.cuda, torch.backends.mps
+    for there, expected in ((1, 1), "cuda"), ((1, 0), "cuda"), ((0, 1), "mps"), ((0, 0), "cpu"):
+        for backend, available in zip(backends, there, strict=True):
+            monkeypatch.setattr(backend, "is_available", lambda found=bool(available): found)
+        assert script.choose_device("auto").type == expected
+        assert script.choose_device("cpu").type == "cpu"
 
 
 def test_an_existing_run_directory_is_refused_and_left_alone(script, command, tmp_path):
@@ -308,6 +324,28 @@ def test_a_tiny_run_on_pong_trains_and_its_model_plays(script, tmp_path):
     mean, least, most = map(float, re.fullmatch(line, out).groups())
     assert mean == (least + most) / 2 and -21 <= least <= most <= 21
     assert names_in(tmp_path) == ["run"]
+
+
+def test_a_run_without_a_directory_is_named_and_a_stopped_one_says_how_it_goes_on(
+    script, monkeypatch, tmp_path, capsys
+):
+    """Game, script, seed and time; the command is that of its directory."""
+    replace_game(monkeypatch, script, Scripted)
+    monkeypatch.chdir(tmp_path)
+    original = script.linear_schedule
+
+    def schedule(args, step):
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(args, step)
+
+    monkeypatch.setattr(script, "linear_schedule", schedule)
+    args = dataclasses.replace(tiny_args(script, tmp_path, seed=7), run_dir=None)
+    end = script.train(args)
+    name = rf"runs/BreakoutNoFrameskip-v4__{script.__name__}__7__\d+"
+    assert re.fullmatch(name, str(end.run_dir)) and end.run_dir.exists()
+    line = f"stopped at step 11: python {sys.argv[0]} --resume {end.run_dir} goes on\n"
+    assert line in capsys.readouterr().out
 
 
 @only("dqn_atari")

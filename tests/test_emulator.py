@@ -60,6 +60,11 @@ def test_a_game_goes_on_exactly_in_another_process(script, fresh_process, game):
     assert continues_exactly(script, fresh_process, f"{game}NoFrameskip-v4")
 
 
+def test_a_game_without_no_ops_goes_on_exactly(script, fresh_process):
+    """Of the emulator there, no frame has run before its state is set; Qbert tells."""
+    assert continues_exactly(script, fresh_process, "QbertNoFrameskip-v4", noop_max=0)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("game", GAMES)
 def test_every_game_goes_on_exactly_for_long(script, fresh_process, game):
@@ -80,6 +85,8 @@ def test_a_sticky_game_goes_on_exactly(script, game):
         other = script.make_env(args)
         other.reset(seed=99 + moment)
         other.set_wrapper_attr("state", state)
+        emulators = [e.unwrapped.ale.cloneState(include_rng=True) for e in (env, other)]
+        assert emulators[0].serialize() == emulators[1].serialize()  # its generator too
         actions = [(held + 1) % int(env.action_space.n), *rng.integers(3, size=30)]
         assert played(env, actions) == played(other, actions), moment
 

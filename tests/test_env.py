@@ -20,7 +20,7 @@ import psutil
 import pytest
 from fake_atari import HEIGHT, WIDTH, FakeAtaris, Play
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv, NoopResetEnv, WarpFrame
-from toy import only
+from toy import Scripted, only
 
 gymnasium.register_envs(ale_py)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -814,6 +814,19 @@ def test_a_sticky_frame_repeats_what_the_emulator_did_before(
     assert (np.abs(old - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4_000)).all()
 
 
+def test_the_first_frame_of_a_sticky_game_has_no_action_to_repeat(monkeypatch, script):
+    """That of the game before is forgotten: the no-op after a reset is one."""
+    fakes = FakeAtaris(Play(over=lambda at: at.frame >= 5))
+    monkeypatch.setattr(script.gym, "make", fakes.make)
+    env = script.make_env(script.Args(env_id="ALE/Pong-v5", noop_max=1))
+    for game in range(200):
+        env.reset(seed=None if game else 0)
+        env.step(1)
+    rows = fakes.rows(0)
+    first = rows[rows["frame"] == 1]["action"]
+    assert len(first) == 200 and (first == 0).all()
+
+
 @only("dqn_atari")
 def test_the_first_screen_is_the_maximum_of_two_frames_like_every_other(monkeypatch, script):
     """Of the last two no-ops, or of the reset and the only one; odd frames k show level 10 k."""
@@ -861,6 +874,17 @@ def test_every_legacy_id_without_frame_skip_plays(script):
         env.close()
 
 
+def test_a_game_leaves_the_cores_to_others(script):
+    """One thread of OpenCV, in an evaluation in the learner's process too."""
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(4)
+        script.make_env(script.Args(), training=False)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+
+
 # --- Videos ---------------------------------------------------------------------------------------
 def film(script, folder, games, state=None):
     """Screens of every game that ends, as the game should write them; `games` of 30 steps."""
@@ -891,6 +915,25 @@ def frames_of(path):
 
 def numbers(folder):
     return sorted(int(path.stem.split("-")[2]) for path in folder.glob("*-game-*.mp4"))
+
+
+def test_the_first_of_several_games_is_filmed(script, monkeypatch, tmp_path):
+    """The others would write to the same file."""
+
+    class Told(Scripted):
+        def __init__(self, videos):
+            super().__init__()
+            self.videos = videos
+
+    def make_env(args, training=True, videos=None):
+        return Told(videos)
+
+    monkeypatch.setattr(script, "make_env", make_env)
+    envs = script.make_envs(script.Args(num_envs=3), tmp_path)
+    try:
+        assert envs.get_attr("videos") == (tmp_path, None, None)
+    finally:
+        script.close_envs(envs)
 
 
 def test_a_video_shows_every_step_of_its_game(script, tmp_path):

@@ -168,7 +168,7 @@ def test_gradients_are_the_same(script, loss):
     (batch,) = batches(1)
     batch[2][:] *= 5  # errors beyond 1
     torch_loss, _ = dqn_atari.td_loss(
-        *networks, tuple(map(torch.tensor, batch)), dqn_atari.Args(loss=loss)
+        *networks, tuple(map(torch.tensor, batch)), dqn_atari.Args(loss=loss, gamma=0.5)
     )
     torch_loss.backward()
     for p in networks[0].parameters():
@@ -177,7 +177,7 @@ def test_gradients_are_the_same(script, loss):
     before = [as_jax(network) for network in (dqn_atari.QNetwork(4), networks[1])]
     torch.manual_seed(0)
     before[0] = as_jax(dqn_atari.QNetwork(4))
-    grads, _ = slope(*before, tuple(map(jnp.array, batch)), script.Args(loss=loss))
+    grads, _ = slope(*before, tuple(map(jnp.array, batch)), script.Args(loss=loss, gamma=0.5))
     assert_close(grads, as_jax(networks[0]), 1e-4)
 
 
@@ -191,6 +191,8 @@ def test_weights_start_with_the_same_distribution(script):
         if len(a) > 500:
             assert np.abs(a).max() == pytest.approx(np.abs(b).max(), rel=0.02)
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True))
+    others = map(jax.tree.leaves, (ours, script.make_network(2, 6)))
+    assert all((a != b).any() for a, b in zip(*others, strict=True))  # another seed
 
 
 SAME = """BadInput require AtariGame make_env make_envs close_envs linear_schedule crossings
@@ -200,6 +202,14 @@ Log""".split()
 @pytest.mark.parametrize("name", SAME)
 def test_what_is_tested_once_stands_in_both_scripts_in_the_same_words(script, name):
     assert inspect.getsource(getattr(script, name)) == inspect.getsource(getattr(dqn_atari, name))
+
+
+def test_the_refusals_are_the_same_but_for_the_device(script):
+    """Which JAX itself knows: `choose_device`."""
+    ours, theirs = (inspect.getsource(x.check_args).splitlines() for x in (script, dqn_atari))
+    (line,) = (line for line in theirs if "choose_device" in line)
+    theirs.remove(line)
+    assert ours == theirs
 
 
 def test_both_loops_play_and_store_the_same(script, monkeypatch, tmp_path):
@@ -243,21 +253,23 @@ def test_it_runs_without_torch(script):
 
 
 # --- Replay ---------------------------------------------------------------------------------------
-def test_samples_are_those_of_the_torch_buffer(script):
-    """Filled alike beyond the ring's end: every draw is a valid transition of the other, whole."""
+@pytest.mark.parametrize("adds", [20, 150])
+def test_samples_are_those_of_the_torch_buffer(script, adds):
+    """Filled alike, also beyond the ring's end: every draw is one of the other's, whole."""
     args = dict(buffer_size=120, num_envs=2, batch_size=32)
     rng = np.random.default_rng(0)
     obs = rng.integers(256, size=(2, 4, 84, 84), dtype=np.uint8)
     ours = script.ReplayBuffer(script.Args(**args), jnp.array(obs))
     theirs = dqn_atari.ReplayBuffer(dqn_atari.Args(**args), torch.tensor(obs))
-    for _ in range(150):
+    for _ in range(adds):
         frames = rng.integers(256, size=(2, 4, 84, 84), dtype=np.uint8)
         ends, cuts = rng.random((2, 2)) < 0.1
         followed = rng.integers(4, size=2), rng.integers(-1, 2, size=2) * 1.0, ends, cuts
         ours.add(*followed, jnp.array(frames))
         theirs.add(*followed, torch.tensor(frames))
     for name in ("frames", "ages", "actions", "rewards", "terminations", "truncations"):
-        assert np.array_equal(getattr(ours, name), getattr(theirs, name).numpy()), name
+        used = slice(adds + 1 if name in ("frames", "ages") else adds)  # torch's rest is anything
+        assert np.array_equal(getattr(ours, name)[used], getattr(theirs, name)[used].numpy()), name
 
     def drawn(buffer_sample, calls):
         found = {}
@@ -273,7 +285,7 @@ def test_samples_are_those_of_the_torch_buffer(script):
     key = jax.random.key(0)
     our_draws = drawn(lambda i: sample(ours, jax.random.fold_in(key, i), 32), 200)
     their_draws = drawn(lambda i: theirs.sample(), 200)
-    assert set(our_draws) == set(their_draws) and len(our_draws) > 90
+    assert set(our_draws) == set(their_draws) and len(our_draws) > min(90, adds)
     assert stats.chisquare(list(our_draws.values())).pvalue > 1e-4
 
 
@@ -293,6 +305,50 @@ def test_rows_are_stored_in_place_unless_a_checkpoint_looks_on(script):
     assert place() != first
     del views
     assert place() == place()
+
+
+def test_a_replay_is_kept_and_put_back_in_blocks(script):
+    """Of 1 + 80,000 / num_envs rows; 12 rows of 20,000 games are three, the last not full."""
+    names = ("frames", "ages", "actions", "rewards", "terminations", "truncations", "newest")
+    rng, shapes = np.random.default_rng(0), [(12, 1, 84, 84), *[(12, 20_000)] * 5]
+    arrays = [rng.integers(1, 256, shape, np.uint8) for shape in shapes]
+    kept = script.ReplayBuffer.tree_unflatten(names, [*map(jnp.array, arrays), jnp.array(11)])
+    state = {name: np.array(x) for name, x in kept.state_dict().items()}
+    assert sum("frames" in name for name in state) == 3 and state["newest"] == 11
+    empty = [*(jnp.zeros(shape, jnp.uint8) for shape in shapes), jnp.array(0)]
+    twin = script.ReplayBuffer.tree_unflatten(names, empty)
+    twin.load_state_dict(state)
+    for name, array in zip(names, [*arrays, 11], strict=True):
+        assert np.array_equal(getattr(twin, name), array), name
+
+
+def test_rows_are_put_in_place(script):
+    """At a start and a resume too there is no second replay."""
+    array = jnp.zeros((50, 2, 84, 84), jnp.uint8)
+    place = array.unsafe_buffer_pointer()
+    array = script.put(array, jnp.ones((3, 2, 84, 84), jnp.uint8), 40)
+    assert array.unsafe_buffer_pointer() == place
+    assert np.flatnonzero(np.asarray(array).any(axis=(1, 2, 3))).tolist() == [40, 41, 42]
+
+
+def test_a_buffer_that_does_not_fit_is_refused_with_its_size(script, monkeypatch):
+    """By hand: 90 % of 409,600 bytes hold 52.2 frames, 51 of 3 games; less is told to be safe."""
+    there, read = script.Path.exists, script.Path.read_text
+
+    def exists(path):
+        return path.name == "meminfo" or there(path)
+
+    def read_text(path, *rest):
+        told = "MemTotal: 99 kB\nMemAvailable:  400 kB\n"
+        return told if path.name == "meminfo" else read(path, *rest)
+
+    monkeypatch.setattr(script.Path, "exists", exists)
+    monkeypatch.setattr(script.Path, "read_text", read_text)
+    obs = jnp.zeros((3, 4, 84, 84), jnp.uint8).at[:, -1].set(7)
+    rb = script.ReplayBuffer(script.Args(num_envs=3, buffer_size=51), obs)
+    assert len(rb.ages) == 17 and (rb.frames[0] == 7).all() and not rb.frames[1:].any()
+    with pytest.raises(script.BadInput, match="needs 0.00 GB.* type --buffer-size 48 or less"):
+        script.ReplayBuffer(script.Args(num_envs=3, buffer_size=54), obs)
 
 
 # --- Runs -----------------------------------------------------------------------------------------
@@ -329,6 +385,26 @@ def test_updates_and_syncs_happen_exactly_when_promised(
     ]
 
 
+def test_every_update_draws_with_a_key_of_its_own(script, monkeypatch, tmp_path):
+    """That of its number, from the second half of the seed's: 2 updates a vector step, one seed."""
+    replace_game(monkeypatch, script, Scripted)
+    keys, sizes, original = [], set(), script.ReplayBuffer.sample
+
+    def sample(rb, key, batch_size):
+        sizes.add(batch_size)
+        jax.debug.callback(lambda data: keys.append(tuple(data.tolist())), jax.random.key_data(key))
+        return original(rb, key, batch_size)
+
+    monkeypatch.setattr(script.ReplayBuffer, "sample", sample)
+    with jax.debug_key_reuse(False):  # the test looks at keys that are used
+        script.train(tiny_args(script, tmp_path / "run", num_envs=8, seed=2))
+        jax.effects_barrier()
+        key = jax.random.split(jax.random.key(2))[1]
+        fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+        expected = jax.random.key_data(fold_in(key, jnp.arange(125))).tolist()
+    assert sizes == {4} and sorted(keys) == sorted(map(tuple, expected))
+
+
 def test_one_seed_is_one_run_and_a_stopped_one_goes_on_bit_for_bit(script, monkeypatch, tmp_path):
     """Before and after learning starts and the ring is full; another seed is another run."""
     replace_game(monkeypatch, script, Scripted, **TOY)
@@ -354,10 +430,21 @@ def test_one_seed_is_one_run_and_a_stopped_one_goes_on_bit_for_bit(script, monke
         end = script.train(args)
         assert counts(end) == (600, 125, 5)
         assert_equal_runs(whole, end.run_dir)
+        assert not list(end.run_dir.glob("checkpoint*"))  # its 7 GB are no longer needed
+
+
+class Harm:
+    """An object whose pickle makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(script, monkeypatch, tmp_path):
-    """One flipped byte in each part, cut at every tenth, or of another kind."""
+    """One flipped byte in each part, cut at every tenth, one that would run code, another kind."""
     replace_game(monkeypatch, script, Scripted, **TOY)
     end = script.train(tiny_args(script, tmp_path / "run", keep_checkpoint=True, **TOY_ARGS))
     path = end.run_dir / "checkpoint.npz"
@@ -371,6 +458,10 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(script, monkeypatch, tmp_pa
             script.load(path, "progress")
         refused += "\n" not in str(refusal.value)
     assert refused == len(starts) + 10 > 20
+    np.savez(path, state=np.array(Harm(tmp_path / "harm"), dtype=object))
+    with pytest.raises(script.BadInput, match="checkpoint.npz is missing, damaged"):
+        script.load(path, "progress")
+    assert not (tmp_path / "harm").exists()
     path.write_bytes(whole)
     with pytest.raises(script.BadInput, match="of another kind"):
         script.load_model(str(path), end.q_network, end.args)
@@ -398,22 +489,70 @@ def test_a_game_that_dies_while_a_run_is_resumed_is_no_damaged_checkpoint(
 def test_a_model_plays_and_starts_another_run(script, monkeypatch, tmp_path):
     """Its weights are those of the last step; another game's are refused."""
     replace_game(monkeypatch, script, Scripted, thin=False)
-    end = script.train(tiny_args(script, tmp_path / "run"))
+    end = script.train(tiny_args(script, tmp_path / "run", target_network_frequency=90))
     model = str(end.run_dir / "model.npz")
     with np.load(model, allow_pickle=False) as file:
         about = json.loads(str(file["state"]))
         assert about["script"] == "dqn_atari_jax" and about["step"] == 600
         assert sum(file[name].size for name in file.files if name != "state") == 1_685_667
     second = tiny_args(script, tmp_path / "second", total_timesteps=40, init_from=model)
-    started = script.train(second).q_network
-    for a, b in zip(*map(jax.tree.leaves, (started, end.q_network)), strict=True):
+    begun = script.train(second)
+    started = begun.q_network
+    expected = [*jax.tree.leaves(end.q_network)] * 2
+    for a, b in zip(jax.tree.leaves([started, begun.target_network]), expected, strict=True):
         assert np.array_equal(a, b)
+    both = zip(*map(jax.tree.leaves, (end.q_network, end.target_network)), strict=True)
+    assert any((a != b).any() for a, b in both)  # the copy before the end is of step 540
     with pytest.raises(script.BadInput, match="type --env-id BreakoutNoFrameskip-v4"):
         script.load_model(model, started, script.Args(env_id="PongNoFrameskip-v4"))
     with pytest.raises(script.BadInput, match="is of another network"):
         script.load_model(model, script.make_network(1, 6), end.args)
+    original = script.evaluate
+
+    def evaluate(q_network, *rest):
+        for a, b in zip(*map(jax.tree.leaves, (q_network, end.q_network)), strict=True):
+            assert np.array_equal(a, b)
+        return original(q_network, *rest)
+
+    monkeypatch.setattr(script, "evaluate", evaluate)
     figures = script.play(script.Args(evaluate=model, eval_games=3, device="cpu"))
     assert figures["games"] == 3 and figures["mean"] == 7.0
+
+
+def test_evaluation_plays_its_games_each_from_its_seed_with_its_epsilon(
+    script, graded, monkeypatch
+):
+    """As in torch; and stops once a signal came."""
+    epsilons, original = [], script.act
+
+    def act(*given):
+        epsilons.append(given[2])
+        return original(*given)
+
+    monkeypatch.setattr(script, "act", act)
+    network = script.make_network(1, 3)
+    figures = script.evaluate(network, graded(), script.Args(eval_games=5), 20)
+    assert graded.seeds == [20, 21, 22, 23, 24] and set(epsilons) == {0.05}
+    assert len(graded.actions) == len(epsilons) == 3 + 4 + 5 + 6 + 3
+    assert figures == dict(games=5, mean=22.0, std=pytest.approx(2**0.5), min=20.0, max=24.0)
+    assert script.evaluate(network, graded(), script.Args(), 20, {15: None}) is None
+    assert len(graded.actions) == 21
+
+
+def test_evaluation_does_not_change_training(script, graded, monkeypatch, tmp_path):
+    """The same weights with and without; its games have other seeds than training's."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    plain = script.train(tiny_args(script, tmp_path / "plain"))
+    training_game = script.make_env
+
+    def make_env(args, training=True, videos=None):
+        return training_game(args) if training else graded()
+
+    monkeypatch.setattr(script, "make_env", make_env)
+    evaluated = script.train(tiny_args(script, tmp_path / "both", eval_frequency=200, eval_games=3))
+    for a, b in zip(*map(jax.tree.leaves, (plain.q_network, evaluated.q_network)), strict=True):
+        assert np.array_equal(a, b)
+    assert graded.seeds == [10_001, 10_002, 10_003] * 3
 
 
 @pytest.mark.parametrize("other", [np.zeros((2, 3)), np.zeros((3, 2), np.float32)])
@@ -441,6 +580,26 @@ def test_a_signal_without_room_for_its_checkpoint_says_so(script, monkeypatch, t
     args = tiny_args(script, tmp_path / "run", checkpoint_frequency=200)
     with pytest.raises(script.BadInput, match="step 200 is not kept: type --resume"):
         script.train(args)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(script, monkeypatch, tmp_path):
+    """At the first logged step after it or, where none is logged, before a checkpoint of it."""
+    replace_game(monkeypatch, script, Scripted)
+    original = script.td_loss
+
+    def broken(*args):
+        loss, q_values = original(*args)
+        return loss * jnp.nan, q_values
+
+    monkeypatch.setattr(script, "td_loss", broken)
+    with pytest.raises(RuntimeError, match="nan at step 200"):
+        script.train(tiny_args(script, tmp_path / "one", num_envs=2))
+    changes = dict(checkpoint_frequency=60, log_frequency=10_000)
+    with pytest.raises(RuntimeError, match="not finite at step 120"):
+        script.train(tiny_args(script, tmp_path / "two", **changes))
+    progress = script.load(tmp_path / "two" / "checkpoint.npz", "progress")["progress"]
+    assert progress["step"] == 60
+    assert not list(tmp_path.glob("*/model.npz"))
 
 
 def test_catch_is_learned(script, monkeypatch, tmp_path):
@@ -476,13 +635,14 @@ def test_the_command_line_refuses_as_the_other_does(script, tmp_path):
 
 def test_optax_rmsprop_is_the_released_rule(script):
     """Three steps by hand: 0.95, centred, the constant inside the root."""
-    optimizer = script.make_optimizer(script.Args(optimizer="rmsprop", learning_rate=0.1))
+    args = script.Args(optimizer="rmsprop", learning_rate=0.1, batch_size=8)
+    optimizer = script.make_optimizer(args)
     w, g, g2 = 1.0, 0.0, 0.0
     ours, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
     step = functools.partial(optimizer.update)
     for slope in (0.01, -0.02, 0.005):
         g, g2 = 0.95 * g + 0.05 * slope, 0.95 * g2 + 0.05 * slope**2
-        w -= 0.1 * slope / np.sqrt(g2 - g**2 + 0.01 / 32**2)
+        w -= 0.1 * slope / np.sqrt(g2 - g**2 + 0.01 / 8**2)
         change, state = step(jnp.array(slope), state)
         ours = optax.apply_updates(ours, change)
         assert float(ours) == pytest.approx(w, rel=1e-5)

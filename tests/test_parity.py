@@ -108,17 +108,18 @@ def test_every_valid_transition_can_be_drawn_and_no_other(script):
     assert drawn == set(range(2_000)) - lost - cut
 
 
-def test_indices_are_uniform_over_a_million(script):
-    """Even and odd places, and 64 equal parts; a float32 draw of 2**24 values would fail here."""
-    args = script.Args(buffer_size=1_000_000, num_envs=1, batch_size=4_096)
+@pytest.mark.parametrize("num_envs", [1, 800])
+def test_indices_are_uniform_over_a_million(script, num_envs):
+    """Even and odd places, and 64 equal parts; a float32 draw of 2**24 values would fail with one
+    game and 30 bits with 800, where the draws are of 0.75 times as many as those can tell."""
     rb = script.ReplayBuffer.__new__(script.ReplayBuffer)
-    rb.batch_size, rb.newest = args.batch_size, torch.tensor(999_999)
+    rb.batch_size, rb.newest = 4_096, torch.tensor(999_999)
     rb.generator = torch.Generator().manual_seed(1)
-    places = torch.arange(1_000_000)[:, None]
-    rb.frames = torch.zeros(1, 1, 1, 4, dtype=torch.uint8).expand(1_000_000, 1, 1, 4)
+    places = torch.arange(1_000_000)[:, None].expand(1_000_000, num_envs)
+    rb.frames = torch.zeros(1, 1, 1, 4, dtype=torch.uint8).expand(1_000_000, num_envs, 1, 4)
     rb.ages, rb.actions, rb.rewards = places, places, places
-    rb.terminations, rb.truncations = places, torch.zeros(1).expand(1_000_000, 1)
-    drawn = torch.cat([rb.sample()[1] for _ in range(100)])
+    rb.terminations, rb.truncations = places, torch.zeros(1).expand(1_000_000, num_envs)
+    drawn = torch.cat([rb.sample()[1] for _ in range(100 if num_envs == 1 else 25)])
     for parts in (2, 64):
         for counts in (drawn % parts, drawn * parts // 1_000_000):
             counts = torch.bincount(counts, minlength=parts).double()

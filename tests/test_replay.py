@@ -332,6 +332,13 @@ def test_one_seed_gives_one_sequence_of_samples(script):
     assert first[0] != first[1]
 
 
+def test_a_buffer_with_nothing_in_it_can_be_sampled(script):
+    """A CUDA graph is captured before the first step; the batch is void."""
+    obs = torch.zeros((2, 4, 84, 84), dtype=torch.uint8)
+    rb = script.ReplayBuffer(script.Args(buffer_size=80, num_envs=2, batch_size=8), obs)
+    assert [len(part) for part in rb.sample()] == [8] * 5
+
+
 def memory_of(script, monkeypatch, kilobytes):
     monkeypatch.setattr(script.Path, "exists", lambda path: True)
     text = f"MemTotal: 99 kB\nMemAvailable:  {kilobytes} kB\nBuffers: 5 kB\n"

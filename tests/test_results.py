@@ -581,6 +581,23 @@ def test_sticky_actions_have_a_row_of_their_own(tmp_path, monkeypatch):
     row = "{} | `dqn_atari-x` | 1 | 1.00 M | 1.0 | 3.0 ± 0.0 | 9.3 ± 1.0 | {} |"
     rows = row.format("| Pong", "100 %"), row.format("| Pong, sticky actions", "")
     assert tuple(scores.ours("Pong")) == rows
+    run = tmp_path / "results" / "dqn_atari-x" / "PongNoFrameskip-v4" / "seed1"
+    (run / "eval.csv").write_text("step,mean,std\n1000000,5,2\n")  # evaluation.txt is of the end
+    assert scores.ours("Pong")[0] == rows[0]
+    for name in protocol:  # another protocol, no share of Nature's human
+        other = protocol | {name: 7, "env_id": "PongNoFrameskip-v4"}
+        (run / "args.json").write_text(json.dumps(other))
+        assert scores.ours("Pong")[0] == row.format("| Pong", "")
+
+
+def test_the_score_table_is_written_between_its_marks(tmp_path):
+    """Nothing before or behind it changes."""
+    copy = shutil.copytree(ROOT / "benchmark", tmp_path / "benchmark", ignore=lambda *_: ["models"])
+    text = (copy / "README.md").read_text()
+    head, rest = text.split("<!-- scores.py -->")
+    (copy / "README.md").write_text(f"{head}<!-- scores.py -->\nold\n" + rest[rest.index("<!--") :])
+    subprocess.run([sys.executable, str(copy / "scores.py"), "--write"], check=True)
+    assert (copy / "README.md").read_text() == text
 
 
 def test_scores_of_unequal_seeds_and_of_other_games_are_told(tmp_path, monkeypatch):
@@ -621,7 +638,13 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     assert ("CleanRL dqn_atari.py", 1e7, 20.25) in plot.published("Pong")
     plot.main("PongNoFrameskip-v4", str(tmp_path / "pong.png"))
     curves = len(list(RESULTS.glob("*/PongNoFrameskip-v4")))
-    assert len(plot.plt.gcf().axes[2].lines) == len(plot.published("Pong")) + curves
+    by_step, by_hour, beside = plot.plt.gcf().axes
+    assert len(beside.lines) == len(plot.published("Pong")) + curves
+    marks = {(*line.get_xdata(), *line.get_ydata()) for line in beside.lines[curves:]}
+    assert marks == {(steps / 1e6, score) for _, steps, score in plot.published("Pong")}
+    several = sum((path / "seed2").exists() for path in RESULTS.glob("*/PongNoFrameskip-v4"))
+    assert [len(axes.collections) for axes in (by_step, by_hour, beside)] == [several] * 3
+    assert several >= 1
     assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05
 
 
@@ -640,7 +663,10 @@ def test_a_plot_of_no_results_is_refused_and_one_of_sticky_actions_has_its_marks
     shutil.copy(ROOT / "benchmark" / "published.csv", tmp_path)
     monkeypatch.setattr(plot, "RESULTS", tmp_path / "results")
     plot.main("ALE/Pong-v5", str(tmp_path / "b.png"))
-    assert len(plot.plt.gcf().axes[2].lines) == len(plot.published("Pong")) + 1
+    by_step, by_hour, beside = plot.plt.gcf().axes
+    assert len(beside.lines) == len(plot.published("Pong")) + 1
+    ends = [axes.lines[0].get_xdata()[-1] for axes in (by_step, by_hour, beside)]
+    assert ends == pytest.approx([9e-6, 40 / 3600, 9e-6])
 
 
 def test_the_seconds_of_a_checkpoint_are_quoted():

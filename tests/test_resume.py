@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,6 +215,42 @@ def test_without_a_period_only_a_signal_writes_a_checkpoint(script, monkeypatch,
     assert (end.step, (end.run_dir / "checkpoint.pt").exists()) == (301, True)
 
 
+def test_what_may_change_when_a_run_goes_on(script, stopped):
+    """Periods and keeping of checkpoints, besides the length; half a checkpoint of a kill goes."""
+    (stopped / "checkpoint.part").write_bytes(b"half")
+    changes = dict(checkpoint_frequency=0, keep_checkpoint=True, total_timesteps=500)
+    assert resumed(script, stopped, **changes).step == 500
+    assert (stopped / "checkpoint.pt").exists()
+    (stopped / "checkpoint.part").write_bytes(b"half")
+    assert resumed(script, stopped, keep_checkpoint=False, total_timesteps=600).step == 600
+    assert not list(stopped.glob("checkpoint*"))
+
+
+def test_seconds_go_on_from_those_of_the_checkpoint(script, stopped):
+    """So that hours of a curve are those of all its parts."""
+    path = stopped / "checkpoint.pt"
+    state = script.load(path, "progress")
+    state["progress"]["log"]["seconds"] = 5_000.0
+    script.save(path, state)
+    with open(resumed(script, stopped).run_dir / "episodes.csv") as file:
+        seconds = {int(row["step"]): float(row["seconds"]) for row in csv.DictReader(file)}
+    assert all((5_000 <= x < 6_000) if step > 302 else x < 1_000 for step, x in seconds.items())
+    assert min(seconds) < 302 < max(seconds)
+
+
+def test_a_run_that_began_with_a_model_goes_on_without_it(script, monkeypatch, tmp_path):
+    """Its weights are in the checkpoint."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    first = script.train(tiny_args(script, tmp_path / "first", total_timesteps=20))
+    model = first.run_dir / "model.pt"
+    with monkeypatch.context() as patch:
+        stopped_at(script, patch, 50)
+        args = tiny_args(script, tmp_path / "run", init_from=str(model), **TOY_ARGS)
+        assert script.train(args).step == 52
+    model.unlink()
+    assert resumed(script, tmp_path / "run").step == 600
+
+
 def test_a_kept_checkpoint_continues_a_finished_run(script, monkeypatch, tmp_path, whole):
     """400 steps, then 200 more, are 600."""
     replace_game(monkeypatch, script, Scripted, **TOY)
@@ -252,23 +289,26 @@ def test_a_signal_while_a_checkpoint_is_written_needs_no_other(
 
     def save(run_dir, about, progress, *rest):
         steps.append(progress["step"])
-        if steps[-1] == 300:
+        if steps == [0, 300]:
             os.kill(os.getpid(), signal.SIGTERM)
         original(run_dir, about, progress, *rest)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(script, "save_checkpoint", save)
-        args = tiny_args(script, tmp_path / "run", checkpoint_frequency=300, **TOY_ARGS)
-        assert script.train(args).step == 300 and steps == [0, 300]
+    monkeypatch.setattr(script, "save_checkpoint", save)
+    args = tiny_args(script, tmp_path / "run", checkpoint_frequency=300, **TOY_ARGS)
+    assert script.train(args).step == 300 and steps == [0, 300]
+    assert [row["step"] for row in rows(tmp_path / "run", "eval.csv")] == ["150"]
     assert_equal_runs(whole.run_dir, resumed(script, tmp_path / "run").run_dir)
+    assert steps == [0, 300]  # nor does it write it again when it goes on
 
 
+@pytest.mark.parametrize("period", [250, 1_000])
 def test_what_was_written_after_the_checkpoint_is_written_again_once(
-    script, monkeypatch, tmp_path, whole
+    script, monkeypatch, tmp_path, whole, period
 ):
-    """As kill -9 leaves it: rows and points beyond the checkpoint, the last ones cut in half."""
+    """As kill -9 leaves it: rows and points beyond the checkpoint, the last ones cut in half; or
+    whole files, where the checkpoint is of step 0."""
     replace_game(monkeypatch, script, Scripted, **TOY)
-    args = tiny_args(script, tmp_path / "half", checkpoint_frequency=250, **TOY_ARGS)
+    args = tiny_args(script, tmp_path / "half", checkpoint_frequency=period, **TOY_ARGS)
     with monkeypatch.context() as patch:
         without_a_model(script, patch)
         with pytest.raises(MemoryError):
@@ -302,6 +342,46 @@ def test_signals_are_caught_only_while_a_run_lasts(script, monkeypatch, tmp_path
         handlers.clear()
         thread.apply(script.train, [tiny_args(script, tmp_path / "2", total_timesteps=10)])
     assert set(handlers) == {before}
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(script, monkeypatch, tmp_path):
+    """Then its name too; a file that cannot be written whole leaves none."""
+    calls, originals = [], {"fsync": os.fsync, "replace": os.replace}
+    for name in originals:
+
+        def noted(*args, name=name):
+            calls.append(name)
+            return originals[name](*args)
+
+        monkeypatch.setattr(os, name, noted)
+    script.save(tmp_path / "a.pt", {})
+    assert calls == ["fsync", "replace", "fsync"]
+
+    def broken(state, file):
+        file.write(b"half")
+        raise OSError("no room")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="no room"):
+        script.save(tmp_path / "b.pt", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@only("dqn_atari", "dqn_atari_2013")
+def test_a_checkpoint_is_read_where_it_lies(script, stopped):
+    """As a memory map: 7 GB are not in memory twice."""
+    state = script.load(stopped / "checkpoint.pt", "progress")
+    assert "checkpoint.pt" in Path("/proc/self/maps").read_text() and state
+
+
+def test_room_for_two_checkpoints_is_asked_of_a_new_run_alone(script, monkeypatch, stopped):
+    """Twice 5.6 MB of frames; one that goes on has had it."""
+    replace_game(monkeypatch, script, Scripted, **TOY)
+    monkeypatch.setattr(script.shutil, "disk_usage", lambda _: SimpleNamespace(free=9_000_000))
+    with pytest.raises(script.BadInput, match="type --checkpoint-frequency 0"):
+        script.train(tiny_args(script, stopped.parent / "new"))
+    monkeypatch.setattr(script.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    assert resumed(script, stopped).step == 600
 
 
 # --- Bad files ------------------------------------------------------------------------------------

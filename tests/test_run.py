@@ -101,6 +101,8 @@ def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
 def test_the_flags_of_a_setting_come_last_from_the_environment(tmp_path):
     """The list has a line per game and seed, and EXTRA_FLAGS win."""
     flags = ["--games", "Pong", "ALE/Breakout-v5", "--seeds", 4, 5, "--dry-run"]
+    _, output = call("defaults", "", *flags)  # has the script's name alone
+    assert " --run-dir runs/benchmark/dqn_atari/PongNoFrameskip-v4/seed4" in output
     code, output = call("nature_printed", "--total-timesteps 8", *flags)
     lines = output.splitlines()
     assert code == 0 and len(lines) == 4
@@ -230,6 +232,10 @@ if "--run-dir" in sys.argv:
     assert run.Runner(args, [])() == 0
     (log,) = tmp_path.glob("runs/*/*/seed1.log")
     assert log.read_text() == "3 3\n1 1\n"
+    shutil.rmtree(log.with_suffix(""))  # by hand; the log of what was before stays
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # of job.slurm, or typed
+    assert run.Runner(args, [])() == 0
+    assert log.read_text() == "3 3\n1 1\n5 5\n1 1\n"
 
 
 def test_a_job_without_an_array_says_what_to_type(monkeypatch):
@@ -273,6 +279,43 @@ def test_published_results_give_way_only_to_their_own_run(runner, tmp_path, caps
         (run_dir / "episodes.csv").write_text(games)
         assert one() == outcome
         assert ((target / "episodes.csv").read_text() == games) == (outcome == 0)
+
+
+def test_a_finished_run_is_published_again(runner, tmp_path):
+    """Where its copy was lost, or --results was not typed before."""
+    assert runner()() == 0
+    shutil.rmtree(tmp_path / "results")
+    assert runner()() == 0
+    assert len(list(tmp_path.glob("results/*/*/seed1/evaluation.txt"))) == 1
+
+
+def test_files_of_a_run_that_another_process_made_without_the_runner_stay(runner):
+    """It holds the lock of its directory and has no checkpoint yet."""
+    one = runner()
+    directory = one.runs[0].directory
+    directory.mkdir(parents=True)
+    with filelock.FileLock(directory / ".lock"):
+        (directory / "episodes.csv").write_text("")
+        assert one() == 1 and (directory / "episodes.csv").exists()
+    assert one() == 0
+
+
+@pytest.mark.parametrize("code", [-15, 143])
+def test_a_run_that_a_signal_ended_is_interrupted(runner, code):
+    """Also where it had no handler, as in an evaluation; a job is then put back in its queue."""
+
+    def act(flags):
+        one.signals.add(signal.SIGTERM)
+        return code
+
+    one = runner(seeds=(1, 2), act=act)
+    before = {number: signal.getsignal(number) for number in (2, 15, signal.SIGUSR1)}
+    try:
+        assert one() == 143
+        assert all(signal.getsignal(number) == one.stop for number in before)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_what_ended_first_is_told_and_published_first(runner, tmp_path, capsys):

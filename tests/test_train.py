@@ -1,6 +1,7 @@
 """Training as a whole: every update, copy, game, row and file that a run promises."""
 
 import csv
+import hashlib
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import ale_py
 import cv2
@@ -269,28 +271,6 @@ def test_one_game_equals_a_scalar_loop_bit_for_bit(script, monkeypatch, tmp_path
 
 
 # --- Evaluation -----------------------------------------------------------------------------------
-class Graded(Scripted):
-    """A game whose seed says its length, 3 + seed % 4, and its one reward, the seed, in the end."""
-
-    seeds, actions = [], []
-
-    def reset(self, *, seed=None, options=None):
-        self.seeds.append(seed)
-        self.lengths, self.rewards = (3 + seed % 4,), (0.0,) * (2 + seed % 4) + (float(seed),)
-        return super().reset(seed=seed, options=options)
-
-    def move(self, action):
-        self.actions.append(int(action))
-        return super().move(action)
-
-
-@pytest.fixture
-def graded(monkeypatch):
-    monkeypatch.setattr(Graded, "seeds", [])
-    monkeypatch.setattr(Graded, "actions", [])
-    return Graded
-
-
 @only("dqn_atari")
 @pytest.mark.parametrize("truncates", [False, True])
 def test_evaluation_plays_exactly_its_games_each_from_its_seed(script, graded, truncates):
@@ -364,6 +344,32 @@ def test_evaluation_does_not_change_training(script, graded, monkeypatch, tmp_pa
     assert not (plain.run_dir / "eval.csv").exists()
 
 
+@only("dqn_atari")
+def test_a_model_is_played_as_in_an_evaluation_from_the_seed_on(
+    script, graded, monkeypatch, tmp_path
+):
+    """Not as in training, whose games are longer and lose lives."""
+
+    def make_env(args, training=True, videos=None):
+        return Scripted() if training else graded()
+
+    monkeypatch.setattr(script, "make_env", make_env)
+    about = {"env_id": "BreakoutNoFrameskip-v4", "weights": script.QNetwork(3).state_dict()}
+    script.save(tmp_path / "model.pt", about)
+    args = script.Args(evaluate=str(tmp_path / "model.pt"), seed=20, eval_games=5, device="cpu")
+    assert script.play(args)["mean"] == 22 and graded.seeds == [20, 21, 22, 23, 24]
+
+
+@only("dqn_atari")
+def test_videos_of_a_model_lie_beside_it(script, tmp_path):
+    about = {"env_id": "BreakoutNoFrameskip-v4", "weights": script.QNetwork(4).state_dict()}
+    script.save(tmp_path / "model.pt", about)
+    args = script.Args(evaluate=str(tmp_path / "model.pt"), capture_video=True, device="cpu")
+    args.eval_games, args.eval_max_frames = 1, 40
+    script.play(args)
+    assert len(list((tmp_path / "videos_play").glob("*-game-0.mp4"))) == 1
+
+
 # --- Files ----------------------------------------------------------------------------------------
 def test_the_run_directory_says_what_ran(script, monkeypatch, tmp_path):
     """Arguments, machine and the script itself, and nothing half written."""
@@ -376,6 +382,7 @@ def test_the_run_directory_says_what_ran(script, monkeypatch, tmp_path):
     machine = json.loads((end.run_dir / "machine.json").read_text())
     for module in (torch, gym, ale_py, np, cv2):
         assert module.__version__ in machine.values(), module.__name__
+    assert machine["script_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert machine["torch_threads"] == torch.get_num_threads()
     assert machine["bfloat16"] is False
     if shutil.which("lscpu") and machine["cpu"]:
@@ -391,7 +398,7 @@ def test_the_run_directory_says_what_ran(script, monkeypatch, tmp_path):
 def test_the_model_is_saved_at_the_end(script, monkeypatch, tmp_path):
     """What it holds loads as plain tensors and is the network of the last step."""
     replace_game(monkeypatch, script, Scripted)
-    end = script.train(tiny_args(script, tmp_path / "run"))
+    end = script.train(tiny_args(script, tmp_path / "run", target_network_frequency=90))
     assert [path.name for path in end.run_dir.glob("*.pt*")] == ["model.pt"]
     model = torch.load(end.run_dir / "model.pt", weights_only=True)
     about = ("script", "env_id", "num_actions", "step")
@@ -425,12 +432,38 @@ def test_curves_hold_every_game_and_epsilon_at_their_steps(script, monkeypatch, 
     epsilons = [1.0, 1 - 0.99 * 99 / 300, 1 - 0.99 * 199 / 300, 1 - 0.99 * 299 / 300, 0.01, 0.01]
     expected = [(100 * (i + 1), pytest.approx(e)) for i, e in enumerate(epsilons)]
     assert curve("charts/epsilon") == expected
-    assert [step for step, _ in curve("losses/td_loss")] == [200, 300, 400, 500, 600]
-    assert [step for step, _ in curve("losses/q_values")] == [200, 300, 400, 500, 600]
+    for name, last in ("td_loss", "loss"), ("q_values", "q_values"):
+        assert [step for step, _ in curve(f"losses/{name}")] == [200, 300, 400, 500, 600]
+        assert curve(f"losses/{name}")[-1][1] == pytest.approx(float(end.progress[last]))
     assert [step for step, _ in curve("charts/SPS")] == [100, 200, 300, 400, 500, 600]
     hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     for name, value in vars(args).items():
         assert name.encode() in hparams and str(value).encode() in hparams
+
+
+def test_progress_tells_the_last_100_games_the_rate_and_the_hours(
+    script, monkeypatch, tmp_path, capsys
+):
+    """By hand: 1,000 steps in 10 seconds, then as many in 5; 360,000 to go."""
+    now = [1_000.0]
+    monkeypatch.setattr(script, "time", SimpleNamespace(time=lambda: now[0]))
+    args = tiny_args(script, tmp_path, total_timesteps=361_000)
+    log = script.Log(tmp_path, args, 0, None)
+    bar = SimpleNamespace(disable=True, set_postfix_str=lambda text: None)
+    now[0] += 10
+    assert log.progress(bar, 1_000, list(range(200))) == 100
+    assert "return 149.50, 100 steps/s, 1.00 h left" in capsys.readouterr().out
+    now[0] += 5
+    assert log.progress(bar, 2_000, []) == 200
+
+
+def test_deterministic_kernels_are_chosen_as_asked(script, monkeypatch, tmp_path):
+    replace_game(monkeypatch, script, Scripted)
+    for wanted in (True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "deterministic", not wanted)
+        changes = dict(torch_deterministic=wanted, total_timesteps=10)
+        script.train(tiny_args(script, tmp_path / f"{wanted}", **changes))
+        assert torch.backends.cudnn.deterministic is wanted
 
 
 # --- Start and failure ----------------------------------------------------------------------------
@@ -484,6 +517,8 @@ def test_breakout_itself_runs_with_exact_counts(script, tmp_path):
     assert counts(end) == (1_000, 200, 8)
     names = [path.name.split("-", 1)[1] for path in end.run_dir.glob("*videos/*-*")]
     assert names.count("game-0.mp4") == 2 and len(names) <= 4  # of training and of the evaluation
+    for folder in ("videos", "eval_videos"):
+        assert len(list((end.run_dir / folder).glob("*-game-0.mp4"))) == 1
     assert end.q_network.num_actions == 4
     rows = rows_of(end.run_dir)
     assert 0 < len(rows) == len(end.returns) < 20

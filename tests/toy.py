@@ -113,6 +113,21 @@ class Scripted(ToyGame):
         return reward, over and not self.truncates, over and self.truncates, life_lost
 
 
+class Graded(Scripted):
+    """A game whose seed says its length, 3 + seed % 4, and its one reward, the seed, in the end."""
+
+    seeds, actions = [], []
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        self.lengths, self.rewards = (3 + seed % 4,), (0.0,) * (2 + seed % 4) + (float(seed),)
+        return super().reset(seed=seed, options=options)
+
+    def move(self, action):
+        self.actions.append(int(action))
+        return super().move(action)
+
+
 def replace_game(monkeypatch, script, game, thin=None, **settings):
     """Every `make_env` of the script, in its worker processes too, gives this game.
 

@@ -80,7 +80,7 @@ def main(env_id: str, output: str) -> None:
             if interval is not None:
                 axes.fill_between(places / unit, *interval, color=color, alpha=0.2, linewidth=0)
     game = env_id.removeprefix("ALE-").removesuffix("-v5").removesuffix("NoFrameskip-v4")
-    for (system, steps, score), marker in zip(published(game), itertools.cycle("osD^vP*X")):
+    for (system, steps, score), marker in zip(published(game), itertools.cycle("osD^vP*X<")):
         panels[2].plot(steps / 1e6, score, marker, color="black", fillstyle="none")
         panels[2].lines[-1].set_label(f"{system}: {score:g}")
     panels[0].set_xlabel("million agent steps (4 emulator frames each)")

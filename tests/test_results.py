@@ -20,7 +20,7 @@ RESULTS = ROOT / "benchmark" / "results"
 PONG, BREAKOUT = "PongNoFrameskip-v4", "BreakoutNoFrameskip-v4"
 RUNS = [  # with weights: run, agent steps, lowest and highest return there is
     (f"dqn_atari-two_cores/{PONG}/seed2", 1_000_000, -21, 21),
-    (f"dqn_atari-two_cores/{BREAKOUT}/seed3", 240_000, 0, 864),
+    (f"dqn_atari/{BREAKOUT}/seed1", 2_000_000, 0, 864),
 ]
 
 
@@ -62,6 +62,7 @@ def test_a_curve_is_whole(run):
 
 
 TABLE = {  # row of README.md: setting, game
+    "Breakout, default flags": ("dqn_atari", BREAKOUT),
     "Breakout, bfloat16 (default)": ("dqn_atari-two_cores", BREAKOUT),
     "Breakout, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
     "Breakout, float32, one game": ("dqn_atari-two_cores_one_game", BREAKOUT),
@@ -89,6 +90,28 @@ def test_a_row_of_the_results_is_of_the_data(row):
         scores.append(f"{quoted(np.mean(means))} ± {quoted(spread)}")
     cells = [row, str(len(runs)), f"{steps.pop() / 1e6:g} M", f"{hours:.1f}", first, *scores]
     assert f"| {' | '.join(cells)} |" in (ROOT / "README.md").read_text()
+
+
+def test_the_run_of_the_defaults_is_quoted():
+    """Its evaluations, and its verdict: rising to the end, beyond what 2013 has after 10 M."""
+    run = RESULTS / "dqn_atari" / BREAKOUT / "seed1"
+    readme, more = (
+        " ".join((ROOT / name).read_text().split()) for name in ("README.md", "benchmark/README.md")
+    )
+    half, end = rows_of(run / "eval.csv")
+    assert (half["step"], end["step"]) == ("1000000", "2000000")
+    scores = [f"{quoted(float(x['mean']))} ± {quoted(float(x['std']))}" for x in (half, end)]
+    assert f"After 1 M steps 30 games had {scores[0]}, at the end {scores[1]} in bfloat16" in readme
+    _, mean, std = evaluation_of(run)
+    most = re.search(r"max (\S+)", (run / "evaluation.txt").read_text())[1]
+    assert f"{quoted(mean)} ± {quoted(std)} in float32, the best of them {most}." in readme
+    assert f"{quoted(mean)} after 2 M steps, one seed, above the 168 that" in more
+    assert mean > 168 and f"{100 * mean / 401.2:.0f} % of Nature's 401.2 after 50 M" in more
+    games = [(int(x["step"]), float(x["episodic_return"])) for x in rows_of(run / "episodes.csv")]
+    means = [np.mean([r for s, r in games if k < s / 1e5 <= k + 1]) for k in range(20)]
+    assert (np.diff(means) > 0).all() and quoted(means[-1]) in more
+    assert "took 2.0, to a score above 200." in readme and means[-1] > 200
+    assert f"{float(rows_of(run / 'episodes.csv')[-1]['seconds']) / 3600:.1f}" == "2.0"
 
 
 @pytest.mark.parametrize("run, total, least, most", RUNS)
@@ -285,9 +308,10 @@ def test_the_script_quotes_its_measurement(script):
     """The header's claim is that of the evaluations, of as many steps and hours as the data has."""
     name = script.__name__
     game = "Pong" if name == "dqn_atari_jax" else "Breakout"
-    runs = sorted((RESULTS / f"{name}-two_cores" / f"{game}NoFrameskip-v4").glob("seed*"))
+    folder = name if name == "dqn_atari" else f"{name}-two_cores"
+    runs = sorted((RESULTS / folder / f"{game}NoFrameskip-v4").glob("seed*"))
     totals = {json.loads((run / "args.json").read_text())["total_timesteps"] for run in runs}
-    assert len(runs) == (3 if name == "dqn_atari" else 1) and len(totals) == 1
+    assert len(runs) == len(totals) == 1
     (total,) = totals
     hours = [float(rows_of(run / "episodes.csv")[-1]["seconds"]) / 3600 for run in runs]
     hours = " to ".join(sorted({f"{min(hours):.1f}", f"{max(hours):.1f}"}))
@@ -645,6 +669,10 @@ def test_a_curve_is_the_mean_of_seeds_with_a_band(tmp_path):
     several = sum((path / "seed2").exists() for path in RESULTS.glob("*/PongNoFrameskip-v4"))
     assert [len(axes.collections) for axes in (by_step, by_hour, beside)] == [several] * 3
     assert several >= 1
+    plot.main(BREAKOUT, str(tmp_path / "breakout.png"))
+    *_, beside = plot.plt.gcf().axes
+    markers = [line.get_marker() for line in beside.lines if line.get_marker() != "None"]
+    assert len(markers) == len(set(markers)) == len(plot.published("Breakout"))
     assert plot.plt.imread(tmp_path / "pong.png").std() > 0.05
 
 

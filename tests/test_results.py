@@ -805,37 +805,89 @@ def test_the_speeds_later_in_a_run_are_quoted():
     assert a < 2.2 <= sorted(single[0])[1] and b < 3.5 and c < 1.4 <= sorted(single[1])[1]
 
 
-def test_the_speeds_by_turns_are_quoted():
-    """The tables of both READMEs from the blocks, their totals, and the goals they reach."""
-    lines = lines_of("by_turns_xeon.jsonl")
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
-    ratios, totals = [], []
+def of_turns(name):
+    """For each command of by_turns.py: its line, quartiles of the ratios to CleanRL and to
+    stable-baselines3 within a round, and the ratios of the time of all blocks."""
+    lines = lines_of(name)
     for line in lines:
         pairs = [list(zip(line["all"], lines[i]["all"], strict=True)) for i in (1, 2)]
-        ratios.append([statistics.quantiles([a / b for a, b in x], n=4) for x in pairs])
-        totals.append([sum(1 / b for _, b in x) / sum(1 / a for a, _ in x) for x in pairs])
-        rate = f"| {4 * line['updates_per_second']:.0f} |"
-        assert f"{rate} {' | '.join(f'{x[1]:.2f}' for x in ratios[-1])} | " in readme
-        quoted = (f"{x[1]:.2f} ({x[0]:.2f} to {x[2]:.2f})" for x in ratios[-1])
-        assert f"{rate} {' | '.join(quoted)} |" in more
+        ratios = [statistics.quantiles([a / b for a, b in x], n=4) for x in pairs]
+        totals = [sum(1 / b for _, b in x) / sum(1 / a for a, _ in x) for x in pairs]
         times = [a / b for a, b in zip(lines[0]["all"], line["all"], strict=True)]
         assert line["times"] == pytest.approx(statistics.quantiles(times, n=4), abs=0.005)
-    (first, _), (second, _) = ratios[0], ratios[3]
-    quoted = f"{first[0]:.2f} and {first[2]:.2f} to CleanRL for the first, "
-    assert f"{quoted}{second[0]:.2f} and {second[2]:.2f} for the second" in " ".join(readme.split())
-    words = " ".join(more.split())
-    assert f"the first is {totals[0][0]:.2f} times CleanRL and {totals[0][1]:.2f} times" in words
-    assert f"the second {totals[3][0]:.2f} times CleanRL;" in words
-    above = sum(a / b > 2.2 for a, b in zip(lines[0]["all"], lines[1]["all"], strict=True))
-    assert f"in {above} of {lines[0]['rounds']} rounds the first is above 2.2" in words
-    assert first[1] > 2.2 and totals[0][0] > 2.2 and ratios[0][1][1] < 3.5
-    assert totals[3][0] < 1.4 < second[1]
+        yield line, ratios, totals
+
+
+def test_the_speeds_by_turns_are_quoted():
+    """The tables of both READMEs from the blocks, their totals, and the goals they reach."""
+    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    words, columns, quartiles = " ".join(more.split()), [], []
+    for name in ("by_turns_xeon.jsonl", "by_turns_zen5.jsonl"):
+        lines, ratios, totals = zip(*of_turns(name), strict=True)
+        columns.append([])
+        for line, of_line in zip(lines, ratios, strict=True):
+            rate = f"| {4 * line['updates_per_second']:.0f} |"
+            columns[-1].append(f"{rate} {' | '.join(f'{x[1]:.2f}' for x in of_line)} ")
+            quoted = (f"{x[1]:.2f} ({x[0]:.2f} to {x[2]:.2f})" for x in of_line)
+            assert f"{rate} {' | '.join(quoted)} |" in more
+        quartiles += [ratios[0][0][::2], ratios[3][0][::2]]
+        first = f"the first is {totals[0][0]:.2f} times CleanRL and {totals[0][1]:.2f} times"
+        assert f"{first} stable-baselines3, the second {totals[3][0]:.2f} times CleanRL;" in words
+        above = sum(a / b > 2.2 for a, b in zip(lines[0]["all"], lines[1]["all"], strict=True))
+        assert f"in {above} of {lines[0]['rounds']} rounds the first is above 2.2" in words
+        (first, sb3), (one, _) = ratios[0], ratios[3]
+        assert (first[1] > 2.2, totals[0][0] > 2.2, one[1] > 1.4) == (("xeon" in name),) * 3
+        assert sb3[1] < 3.5 and totals[3][0] < 1.4
+    for xeon, zen5 in zip(*columns, strict=True):
+        assert f"{xeon}{zen5}| " in readme
+    quoted = "{:.2f} and {:.2f} for the first and {:.2f} and {:.2f} for the second on the Xeon, "
+    quoted += "{:.2f} and {:.2f}, {:.2f} and {:.2f} on the EPYC."
+    assert quoted.format(*sum(quartiles, [])) in " ".join(readme.split())
     whole = [x for x in lines_of("speed_same_numbers_xeon.jsonl") if "command" in x]
     assert {line["updates_per_step"] for line in whole} == {0.25}
     *rates, one = (f"{line['steps_per_second']:.0f}" for line in whole)
     assert f"{', '.join(rates)} and {one} steps/s in the order default" in words
     single = [a / b for a, b in zip(whole[0]["all"], whole[1]["all"], strict=True)]
     assert "the first {:.2f}, {:.2f} and {:.2f} times CleanRL".format(*single) in words
+
+
+def test_what_bounds_the_speed_on_zen_5_is_quoted():
+    """The tables of its parts, and the rate that nothing lost between them would give."""
+    more = (ROOT / "benchmark" / "README.md").read_text()
+    for split in lines_of("num_envs_two_cores_zen5.jsonl"):
+        names = ("acting", "learning", "waiting", "sending", "storing", "other")
+        row = [f"{split['steps_per_second']:.0f}", f"{split['updates_per_second']:.0f}"]
+        row += [f"{split['split_ms'][x]:.2f}" for x in names] + [f"{split['emulating_ms']:.2f}"]
+        products = "bfloat16" if split["bf16"] else "float32"
+        assert f"| {split['num_envs']} | {products} | {' | '.join(row)} |\n" in more
+        assert split["epsilon"] == 0.01
+    parts = lines_of("parts_two_cores_zen5.jsonl")[1:]
+    for part in parts:
+        if "format" in part:
+            names = ("update_fused_ms", "update_ms", "act_8_games_ms")
+            row = f"{'bfloat16' if part['bf16'] else 'float32'} | "
+            assert row + " | ".join(f"{part[k]:.2f}" for k in names) + " |" in more
+        else:
+            names = ("games_ms", "learner_ms", "ale_vector_env_ms")
+            row = f"| {part['num_envs']} | "
+            assert row + " | ".join(f"{part[k]:.3f}" for k in names) + " |" in more
+    games, script = (
+        next(x for x in parts if wanted.items() <= x.items())
+        for wanted in ({"num_envs": 8}, {"format": "channels_last", "bf16": True})
+    )
+    of_games, acting, of_update = 4 * games["games_ms"], script["act_8_games_ms"] / 2, 7.57
+    assert script["update_fused_ms"] == of_update
+    total = of_games + acting + of_update
+    text = f"take {of_games:.2f} ms, choosing their actions {acting + 1e-9:.2f} and the update"
+    text += f" {of_update}, so {total:.2f} ms if nothing were lost between them: {4000 / total:.0f}"
+    lines = lines_of("by_turns_zen5.jsonl")
+    ratios = [1000 / total / lines[i]["updates_per_second"] for i in (1, 2)]
+    text += " steps/s, {:.2f} times CleanRL and {:.2f} times stable-baselines3".format(*ratios)
+    words = " ".join(more.split())
+    assert text in words and ratios[1] < 3.5
+    ms = [4 * split["split_ms"][x] for x in ("learning", "sending")]  # of 8 games, in bfloat16
+    said = f"goes to learning, {ms[0]:.2f} ms beside the games instead of {of_update}, and to"
+    assert f"{said} sending, {ms[1]:.2f}," in words
 
 
 def test_what_numbers_below_the_normal_ones_cost_is_quoted():

@@ -6,8 +6,8 @@
     bash benchmark/defaults.sh --games BreakoutNoFrameskip-v4 ALE/Pong-v5 --only 2
 
 What stands after `--` in a setting's shell script are the flags of its runs; EXTRA_FLAGS of the
-environment are added to them, so EXTRA_FLAGS="--total-timesteps 2000 --learning-starts 800
---buffer-size 2000" with other --runs makes a short rehearsal.
+environment are added to them, so EXTRA_FLAGS="--total-timesteps 2560 --learning-starts 800
+--buffer-size 2560" with other --runs makes a short rehearsal.
 
 A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left as it is, an
 interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with

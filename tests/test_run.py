@@ -20,8 +20,8 @@ import tyro
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = sorted(path.stem for path in (ROOT / "benchmark").glob("*.sh"))
-SHORT = """--total-timesteps 1200 --buffer-size 1000 --learning-starts 800 --batch-size 4
---eval-frequency 600 --keep-checkpoint --checkpoint-frequency 600 --device cpu"""
+SHORT = """--total-timesteps 1280 --buffer-size 1024 --learning-starts 800 --batch-size 4
+--eval-frequency 640 --keep-checkpoint --checkpoint-frequency 640 --device cpu"""
 OWN = {
     "dqn_atari.py": " --eval-games 2 --eval-max-frames 80 --target-network-frequency 200",
     "dqn_atari_2013.py": " --eval-steps 40",
@@ -81,7 +81,7 @@ def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
     names = {path.name for path in results.iterdir()} - {"episodes.csv"}  # 1,200 steps may end none
     assert names == {"eval.csv", "args.json", "machine.json", "evaluation.txt"}
     assert results.parts[-3].startswith(script.removesuffix(".py"))
-    assert [row["step"] for row in rows_of(results / "eval.csv")] == ["600", "1200"]
+    assert [row["step"] for row in rows_of(results / "eval.csv")] == ["640", "1280"]
     assert "mean" in (results / "evaluation.txt").read_text()
     args = json.loads((results / "args.json").read_text())
     learning = range(801, 1_201)
@@ -140,7 +140,7 @@ def test_finished_are_skipped_interrupted_resumed_and_failed_told(tmp_path):
     assert "NoSuchGameNoFrameskip-v4/seed1: failed with exit code 2" in output
     assert "type --env-id" in output and "PongNoFrameskip-v4/seed1: interrupted" in output
     step = torch.load(run / "checkpoint.pt", weights_only=True)["progress"]["step"]
-    assert 600 <= step < 8_000
+    assert 640 <= step < 8_000
     code, output = call(setting, extra, *flags, "--only", 2)
     assert code == 0 and output.endswith("seed1: finished\n")
     assert torch.load(run / "model.pt", weights_only=True)["step"] == 8_000

@@ -78,13 +78,13 @@ def test_a_setting_runs_and_leaves_its_results(setting, tmp_path):
     code, output = call(setting, SHORT + OWN[script], *flags)
     assert code == 0 and ": finished" in output, output
     (results,) = (tmp_path / "results").glob("*/*/seed1")
-    names = {path.name for path in results.iterdir()} - {"episodes.csv"}  # 1,200 steps may end none
+    names = {path.name for path in results.iterdir()} - {"episodes.csv"}  # 1,280 steps may end none
     assert names == {"eval.csv", "args.json", "machine.json", "evaluation.txt"}
     assert results.parts[-3].startswith(script.removesuffix(".py"))
     assert [row["step"] for row in rows_of(results / "eval.csv")] == ["640", "1280"]
     assert "mean" in (results / "evaluation.txt").read_text()
     args = json.loads((results / "args.json").read_text())
-    learning = range(801, 1_201)
+    learning = range(801, 1_281)
     run = tmp_path / "runs" / results.relative_to(tmp_path / "results")
     if script == "dqn_atari_jax.py":
         import numpy as np
@@ -487,5 +487,5 @@ def test_a_job_array_with_a_time_limit_a_failure_and_a_cancellation(slurm, tmp_p
     assert torch.load(cancelled, weights_only=True)["progress"]["step"] > 0  # not its first
     models = sorted((tmp_path / "runs").glob("*/*/seed1/model.pt"))
     steps = [torch.load(path, weights_only=True)["step"] for path in models]
-    assert steps == [1_200, 40_000, 1_200]
+    assert steps == [1_280, 40_000, 1_280]
     assert [len(list(path.parent.glob("events.*"))) for path in models] == [1, 2, 1]  # resumed

@@ -5,7 +5,7 @@
 # 20.25 +- 0.41 (its docs, docs/rl-algorithms/dqn.md). It presses FIRE at a reset and copies the first
 # frame four times; we do neither. Its epsilon falls from step 0 on, ours from 80,000.
 # Cost on two cores, by arithmetic from the EPYC rates in benchmark/README.md: 10 M steps at 188 a second: 15 hours a run;
-# the 2 M of results/dqn_atari took 2.0 hours on a newer one.
+# the 3 M of results/dqn_atari took 2.9 hours on a newer one (Zen 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting defaults --script dqn_atari.py  "$@" -- \

@@ -20,7 +20,7 @@ RESULTS = ROOT / "benchmark" / "results"
 PONG, BREAKOUT = "PongNoFrameskip-v4", "BreakoutNoFrameskip-v4"
 RUNS = [  # with weights: run, agent steps, lowest and highest return there is
     (f"dqn_atari-two_cores/{PONG}/seed2", 1_000_000, -21, 21),
-    (f"dqn_atari/{BREAKOUT}/seed1", 2_000_000, 0, 864),
+    (f"dqn_atari/{BREAKOUT}/seed1", 3_000_000, 0, 864),
 ]
 
 
@@ -98,20 +98,31 @@ def test_the_run_of_the_defaults_is_quoted():
     readme, more = (
         " ".join((ROOT / name).read_text().split()) for name in ("README.md", "benchmark/README.md")
     )
-    half, end = rows_of(run / "eval.csv")
-    assert (half["step"], end["step"]) == ("1000000", "2000000")
-    scores = [f"{quoted(float(x['mean']))} ± {quoted(float(x['std']))}" for x in (half, end)]
-    assert f"After 1 M steps 30 games had {scores[0]}, at the end {scores[1]} in bfloat16" in readme
+    rows = rows_of(run / "eval.csv")
+    assert [row["step"] for row in rows] == ["1000000", "2000000", "3000000"]
+    first, second, end = (f"{quoted(float(x['mean']))} ± {quoted(float(x['std']))}" for x in rows)
+    assert (
+        f"After 1 M steps 30 games had {first}, after 2 M {second}, at the end {end} in" in readme
+    )
     _, mean, std = evaluation_of(run)
     most = re.search(r"max (\S+)", (run / "evaluation.txt").read_text())[1]
     assert f"{quoted(mean)} ± {quoted(std)} in float32, the best of them {most}." in readme
-    assert f"{quoted(mean)} after 2 M steps, one seed, above the 168 that" in more
+    assert f"{quoted(mean)} after 3 M steps, one seed, above the 168 that" in more
     assert mean > 168 and f"{100 * mean / 401.2:.0f} % of Nature's 401.2 after 50 M" in more
     games = [(int(x["step"]), float(x["episodic_return"])) for x in rows_of(run / "episodes.csv")]
-    means = [np.mean([r for s, r in games if k < s / 1e5 <= k + 1]) for k in range(20)]
-    assert (np.diff(means) > 0).all() and quoted(means[-1]) in more
-    assert "took 2.0, to a score above 200." in readme and means[-1] > 200
-    assert f"{float(rows_of(run / 'episodes.csv')[-1]['seconds']) / 3600:.1f}" == "2.0"
+    means = [np.mean([r for s, r in games if k < s / 1e5 <= k + 1]) for k in range(30)]
+    assert (np.diff(means)[:26] > 0).all() and means[27] < means[26]
+    last = ", ".join(map(quoted, means[26:29]))
+    assert f"up to 2.7 M, the last four had {last} and {quoted(means[29])}." in more
+    assert (
+        "took 2.9, to training scores above 300." in readme and (np.array(means[26:]) > 300).all()
+    )
+    assert f"{float(rows_of(run / 'episodes.csv')[-1]['seconds']) / 3600:.1f}" == "2.9"
+    early = [quoted(means[k]) for k in (1, 4, 8)]
+    assert (
+        f"had {early[0]}, {early[1]} and {early[2]} in the spans of 0.1 M steps that end" in readme
+    )
+    assert f"its training games had {quoted(means[-1])} in the 0.1 M steps to 3 M" in readme
 
 
 @pytest.mark.parametrize("run, total, least, most", RUNS)

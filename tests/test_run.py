@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -475,7 +476,13 @@ def test_a_job_array_with_a_time_limit_a_failure_and_a_cancellation(slurm, tmp_p
     out("scancel", f"{job}_5")
     wait_until(lambda: "Restarts=1" in out("scontrol", "show", "job", first), 300)
     out("scontrol", "update", f"JobId={first}", "StartTime=now", "TimeLimit=20")
-    wait_until(lambda: not out("squeue", "--noheader"), 900)  # 120 to 240 beside other tests
+    active = re.compile("JobState=(PENDING|RUNNING|COMPLETING|REQUEUED|CONFIGURING)")
+
+    def ended():  # squeue's answer is empty also when it fails
+        told = out("scontrol", "show", "job", job)
+        return told.count("JobState=") == 5 and not active.search(told)
+
+    wait_until(ended, 900)  # 120 to 240 beside other tests
     outputs = [(tmp_path / f"{task}.out").read_text() for task in range(1, 6)]
     assert "seed1: interrupted" in outputs[0] and outputs[0].endswith("seed1: finished\n")
     assert outputs[1].endswith("seed1: finished\n") and outputs[2].endswith("seed1: finished\n")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pong on two cores, 1.5 hours by arithmetic at the EPYC's 188 steps a second; the seeds that lie here took 4.2
+# Pong on two cores, 1.5 hours by arithmetic at an EPYC (Zen 4)'s 188 steps a second; the seeds that lie here took 4.2
 # to 5.9, most with one thread of torch, beside other runs and with pauses. The defaults, with a faster fall of
 # epsilon, a shorter random start and a smaller replay, because 10 M steps do not fit. README.md says which commit made
 # the results that lie here.

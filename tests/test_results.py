@@ -63,11 +63,11 @@ def test_a_curve_is_whole(run):
 
 TABLE = {  # row of README.md: setting, game
     "Breakout, default flags": ("dqn_atari", BREAKOUT),
-    "Breakout, bfloat16 (default)": ("dqn_atari-two_cores", BREAKOUT),
-    "Breakout, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
-    "Breakout, float32, one game": ("dqn_atari-two_cores_one_game", BREAKOUT),
-    "Pong, float32": ("dqn_atari-two_cores_float32", PONG),
-    "Pong, bfloat16 (default)": ("dqn_atari-two_cores", PONG),
+    "Breakout, short setting, bfloat16": ("dqn_atari-two_cores", BREAKOUT),
+    "Breakout, short setting, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
+    "Breakout, short setting, float32, one game": ("dqn_atari-two_cores_one_game", BREAKOUT),
+    "Pong, short setting, float32": ("dqn_atari-two_cores_float32", PONG),
+    "Pong, short setting, bfloat16": ("dqn_atari-two_cores", PONG),
 }
 
 

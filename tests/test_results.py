@@ -864,6 +864,17 @@ def test_the_speeds_by_turns_are_quoted():
     assert "the first {:.2f}, {:.2f} and {:.2f} times CleanRL".format(*single) in words
 
 
+def test_the_command_of_the_turns_is_the_one_that_was_run():
+    """bash itself makes the four commands of the block; `python` there only repeats them."""
+    more = (ROOT / "benchmark" / "README.md").read_text()
+    (block,) = re.findall(r"```\n(FLAGS=[^`]*benchmark/by_turns\.py[^`]*)```", more)
+    script = "python() { printf '%s\\n' \"$@\"; }\n" + block.replace("> by_turns.jsonl", "")
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    for name in ("by_turns_xeon.jsonl", "by_turns_zen5.jsonl"):
+        commands = [line["command"] for line in lines_of(name)]
+        assert done.stdout.splitlines() == ["benchmark/by_turns.py", *commands]
+
+
 def test_what_bounds_the_speed_on_zen_5_is_quoted():
     """The tables of its parts, and the rate that nothing lost between them would give."""
     more = (ROOT / "benchmark" / "README.md").read_text()

@@ -66,7 +66,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
 MODEL, CHECKPOINT = "model.pt", "checkpoint.pt"  # in the directory of a run
-SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
+SIGNALS = [s for s in signal.Signals if s.name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1")]
+SIGNALS = [s for s in SIGNALS if s.name != "SIGHUP" or not signal.getsignal(s)]  # but for nohup
 
 
 # --- Args -----------------------------------------------------------------------------------------
@@ -162,8 +163,7 @@ class AtariGame(gym.Wrapper):
     A screen is the maximum of a step's last 2 frames, by colour: sprites flicker [Nature M].
     Seen are the last 4 screens as luminance, 84x84, oldest first, zeros before the first of a game
     or life [Lua TransitionTable:171-212]. With life_loss_terminal a lost life ends the return.
-    `videos` gets an mp4 of games 0, 1, 2, 4, 8, 16, ..., 15 agent steps a second, kept if whole;
-    written as it is played: gymnasium's RecordVideo holds a game in memory, up to 2.7 GB.
+    `videos` gets mp4s of whole games 0, 1, 2, 4, 8, ...; RecordVideo would hold 2.7 GB for one.
     """
 
     def __init__(self, env, args: Args, training: bool, videos: Path | None):

@@ -13,10 +13,10 @@ A run lies in {runs}/{script}-{setting}/{env_id}/seed{N}. A finished one is left
 interrupted one is resumed, one that had come to no checkpoint begins again, one that was begun with
 another script or other flags, that another process works on, or whose place in --results another
 run has taken, is refused. Its last weights then play the setting's evaluation (float32, CPU, one
-thread, so that anyone gets the same games), which goes to evaluation.txt. SIGINT, SIGTERM and
-SIGUSR1 end all runs with a checkpoint. The exit code is 1 if a run failed, 128 + the signal if runs
-were interrupted, else 0. On a CPU a run of the defaults comes to 7.6 GB of memory; one that begins
-does not know what the others will still take.
+thread, so that anyone gets the same games), which goes to evaluation.txt. SIGINT, SIGTERM, SIGUSR1
+and, but for nohup, SIGHUP end all runs with a checkpoint. The exit code is 1 if a run failed, 128 +
+the signal if runs were interrupted, else 0. On a CPU a run of the defaults comes to 7.6 GB of
+memory; one that begins does not know what the others will still take.
 """
 
 import os
@@ -190,7 +190,10 @@ class Runner:
                 shutil.copy(ROOT / run.directory / file, target)
 
     def __call__(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             signal.signal(number, self.stop)
         with ThreadPoolExecutor(self.args.workers) as pool:
             outcomes = list(pool.map(self.attempt, self.runs))

@@ -137,6 +137,12 @@ def test_script_metadata_lists_what_pyproject_lists(source):
     assert sorted(listed) == sorted(re.findall(r'"([^"]+)"', project))
 
 
+def test_the_signals_that_end_a_run_are_the_same_in_each_script(source):
+    """tests/test_kill.py closes the terminal of the PyTorch scripts alone."""
+    first, second = re.findall(r"^SIGNALS = .*", source, re.M)
+    assert f"{first}\n{second}" in (ROOT / "dqn_atari.py").read_text()
+
+
 # --- The history of DQN ---------------------------------------------------------------------------
 @only("dqn_atari")
 @pytest.mark.parametrize("other", MAX_CHANGED)

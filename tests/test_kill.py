@@ -3,12 +3,15 @@
 The short test belongs to the suite; the long ones (minutes) are run by `pytest -m long`.
 """
 
+import fcntl
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -126,6 +129,55 @@ def test_a_killed_breakout_run_ends_as_if_it_had_not_been(script, tmp_path):
     """2 kills, one of them inside the writing of a checkpoint."""
     seen = killed_again_and_again(script, "Breakout", tmp_path, 2_400, 2, 1, signal.SIGKILL)
     assert len(seen) == 2 and any(fact["writing"] for fact in seen)
+
+
+@only("dqn_atari", "dqn_atari_2013")
+def test_a_terminal_that_closes_leaves_a_checkpoint(script, tmp_path):
+    """It is the learner's controlling terminal, and all that it prints then fails."""
+    run_dir, (master, slave) = tmp_path / "run", pty.openpty()
+
+    def take_terminal():
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        termios.tcsetwinsize(slave, (24, 80))  # without a width no bar is shown
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    flags = f"--env-id BreakoutNoFrameskip-v4 {FLAGS} {OWN[script.__name__]} --run-dir {run_dir}"
+    process = subprocess.Popen(
+        [sys.executable, script.__file__, *flags.format(steps=40_000).split()]
+        + ["--checkpoint-frequency", "0"],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
+        start_new_session=True,
+        preexec_fn=take_terminal,
+        env=dict(os.environ, OMP_NUM_THREADS="1"),
+    )
+    os.close(slave)
+    while not (run_dir / "episodes.csv").exists():
+        assert os.read(master, 4096)
+    assert not (run_dir / "checkpoint.pt").exists()
+    os.close(master)
+    assert process.wait(60) > 0 and members(process.pid) == []
+    step = facts(script, run_dir)["step"]
+    more = start(script, run_dir, "--resume", str(run_dir), "--total-timesteps", str(step + 400))
+    assert more.wait() == 0 and 0 < step < 40_000
+    assert script.load(run_dir / "model.pt", "step")["step"] == step + 400
+
+
+@only("dqn_atari")
+def test_under_nohup_a_terminal_that_closes_changes_nothing(script, tmp_path):
+    """What nohup ignores stays ignored, in the learner and in its games."""
+    flags = f"--env-id BreakoutNoFrameskip-v4 {FLAGS} {OWN[script.__name__]}"
+    command = ["nohup", sys.executable, script.__file__, *flags.format(steps=1_200).split()]
+    with open(tmp_path / "out", "w") as out:
+        process = subprocess.Popen(
+            [*command, "--run-dir", str(tmp_path / "run")],
+            **dict.fromkeys(("stdout", "stderr"), out),
+            start_new_session=True,
+        )
+    wait_for(lambda: "files in" in (tmp_path / "out").read_text(), process)
+    assert len(members(process.pid)) == 5
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.wait() == 0, (tmp_path / "out").read_text()
+    assert script.load(tmp_path / "run" / "model.pt", "step")["step"] == 1_200
 
 
 @only("dqn_atari_2013", "dqn_atari_jax")

@@ -310,10 +310,14 @@ def test_a_run_that_a_signal_ended_is_interrupted(runner, code):
         return code
 
     one = runner(seeds=(1, 2), act=act)
-    before = {number: signal.getsignal(number) for number in (2, 15, signal.SIGUSR1)}
+    numbers = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
-        assert one() == 143
-        assert all(signal.getsignal(number) == one.stop for number in before)
+        for hangup in signal.SIG_IGN, signal.SIG_DFL:  # with nohup and without
+            signal.signal(signal.SIGHUP, hangup)
+            assert one() == 143
+            caught = [signal.getsignal(number) == one.stop for number in numbers]
+            assert caught == [hangup == signal.SIG_DFL, True, True, True]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

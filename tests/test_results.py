@@ -1,4 +1,4 @@
-"""The numbers that the README and benchmark/README.md state are those of the data beside them."""
+"""The numbers in the READMEs and in benchmark/history.md are those of the data beside them."""
 
 import csv
 import json
@@ -22,6 +22,11 @@ RUNS = [  # with weights: run, agent steps, lowest and highest return there is
     (f"dqn_atari-two_cores/{PONG}/seed2", 1_000_000, -21, 21),
     (f"dqn_atari/{BREAKOUT}/seed1", 3_000_000, 0, 864),
 ]
+
+
+def of_benchmark():
+    """Both documents of that folder."""
+    return "\n".join((ROOT / "benchmark" / x).read_text() for x in ("README.md", "history.md"))
 
 
 def quoted(value):
@@ -173,7 +178,7 @@ def test_the_speeds_are_quoted():
     (cleanrl,) = (rate for command, rate in rates.items() if " cleanrl/" in command)
     (sb3,) = (rate for command, rate in rates.items() if "sb3_dqn" in command)
     assert len(rates) == 5 and {line["updates_per_step"] for line in lines} == {0.25}
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    readme, more = (ROOT / "README.md").read_text(), of_benchmark()
     for rate in rates.values():
         ratios = f"{rate / cleanrl:.2f} | {rate / sb3:.2f} |"
         assert f"| 0.25 | {ratios}" in more
@@ -228,15 +233,15 @@ def test_an_update_in_jax_is_quoted():
     )
     versions = [line["jax"] for line in lines[::2]]
     (a, b, c), (x, y, z), (old, middle, new) = loop, out, versions
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    more = of_benchmark()
     text = f"{a}, {b} and {c} ms an update instead of {x}, {y} and {z} written out"
     assert f"{text}, with JAX {old}, {middle} and {new}" in more
-    assert f"{z} ms instead of {x} (last section)" in more
+    assert f"{z} ms instead of {x} ([history.md](history.md))" in more
 
 
 def test_one_game_on_the_other_processor_is_quoted():
     """Its split beside the EPYC's, the variants by turns, and the parts of a step."""
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    more = of_benchmark()
     text = " ".join(more.split())
     xeon, epyc = (
         next(x for x in lines_of(name) if (x["num_envs"], x["bf16"]) == (1, False))
@@ -269,7 +274,7 @@ def test_one_game_on_the_other_processor_is_quoted():
 
 def test_the_speeds_by_number_of_games_are_quoted():
     """Each row of the table, with epsilon at its end."""
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    more = of_benchmark()
     lines = lines_of("num_envs_two_cores.jsonl")
     assert [line["num_envs"] for line in lines[::2]] == [1, 4, 8, 16, 32, 64]
     for line in lines:
@@ -284,7 +289,7 @@ def test_the_memory_is_quoted_and_flat():
     """At most 8.5 GB with a full replay, and within 1 % over 200,000 steps."""
     full = [x["pss_gb"] for x in lines_of("memory.jsonl") if x["step"] >= 1_000_000]
     assert len(full) >= 5 and max(full) < 8.5 and max(full) < 1.01 * min(full)
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     assert f"{min(full):.2f} and {max(full):.2f} GB" in text
 
 
@@ -309,7 +314,7 @@ def test_pong_in_float32_is_told_to_have_stood_still():
         tenths[int(row["step"]) // 100_000].append(float(row["episodic_return"]))
     *spans, last = (quoted(np.mean(games)) for games in tenths[6:])
     words = f"had {', '.join(spans)} and {last} in the four spans of 0.1 M from 0.6 M on"
-    assert words in " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    assert words in " ".join(of_benchmark().split())
     since = int(rows[-100]["step"]) / 1e6
     readme = " ".join((ROOT / "README.md").read_text().split())
     bf16 = sorted((RESULTS / "dqn_atari-two_cores" / PONG).glob("seed*"))
@@ -346,7 +351,7 @@ def test_the_script_quotes_its_measurement(script):
 
 def test_the_constants_of_2013_are_quoted_and_hold():
     """Only gamma 0.95 keeps values small at the learning rate, only 1e-6 learns Catch in time."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     areas = {}
     for line in lines_of("constants_2013.jsonl"):
         if line["game"] == "Breakout":
@@ -372,7 +377,7 @@ def test_the_curve_of_2013_is_quoted():
     with open(run / "eval.csv", newline="") as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert [row["step"] for row in rows] == list(range(50_000, 1_000_001, 50_000))
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    readme, more = (ROOT / "README.md").read_text(), of_benchmark()
     for row in rows:
         score = f"{row['mean']:.1f} ± {row['std']:.1f}"
         assert f"| {score} | {row['max']:.0f} | {row['average_max_q']:.2f} |" in more
@@ -399,7 +404,7 @@ def test_the_curve_of_jax_is_quoted():
         spans = range(350_000, 500_000, 25_000)
         spans = [[row for row in rows if 0 < row["step"] - start <= 25_000] for start in spans]
         parts[name] = [quoted(np.mean([row["episodic_return"] for row in part])) for part in spans]
-    more = " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    more = " ".join(of_benchmark().split())
     here, there = (", ".join(values) for values in parts.values())
     assert f"the mean returns are {here} here and {there} there" in more
     first, hundred, twenty, steps = means["dqn_atari_jax-two_cores"]
@@ -420,7 +425,7 @@ def test_the_speeds_with_one_update_per_step_are_quoted():
     assert [line["updates_per_step"] for line in lines] == [1.0] * 3
     assert all("--exploration-steps 100 --end-e 0.01" in line["command"] for line in lines)
     older, bf16, float32 = (line["steps_per_second"] for line in lines)
-    text = " ".join((ROOT / "benchmark" / "README.md").read_text().split())
+    text = " ".join(of_benchmark().split())
     low, high = min(lines[0]["all"]), max(lines[0]["all"])
     ours = f"`dqn_atari_2013.py` {older:.0f} ({low:.0f} to {high:.0f}), `dqn_atari.py"
     low, high = min(lines[1]["all"]), max(lines[1]["all"])
@@ -443,7 +448,7 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
     """Games that ended in three spans, the last one of the shorter run."""
     runs = ["earlier/dqn_atari-two_cores_bf16", "earlier/dqn_atari-two_cores"]
     runs += ["dqn_atari-two_cores_float32"]
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     ends = [span_of(run, 0, 10**7)[1] for run in runs]
     assert [args.get("precision") for args in ends] == ["auto", None, "float32"]
     paths = [next((RESULTS / run).glob("Pong*/seed*/episodes.csv")) for run in runs]
@@ -457,7 +462,7 @@ def test_the_pair_of_precisions_on_pong_is_quoted():
 
 def test_pong_in_bfloat16_is_quoted():
     """Three seeds to the end, and beside them an earlier version and float32, in five spans."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     seeds = [f"dqn_atari-two_cores/{PONG}/seed{seed}" for seed in (1, 2, 3)]
     others = "earlier/dqn_atari-two_cores_stopped", "dqn_atari-two_cores_float32"
     tables = [rows_of(RESULTS / run / "episodes.csv") for run in seeds]
@@ -535,7 +540,7 @@ def breakout_rows(name, by_200_000, ends, plays):
 
 def test_bfloat16_beside_float32_is_quoted():
     """Three seeds each with the last layer in float32, on Breakout."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     *ours, flags = breakout_of("dqn_atari-two_cores")
     *theirs, others = breakout_of("dqn_atari-two_cores_float32")
     assert (flags["precision"], others["precision"]) == ("auto", "float32")
@@ -560,7 +565,7 @@ def means_by(step, setting):
 
 def test_8_games_beside_one_are_quoted():
     """Three seeds each of Breakout in float32: 8 games not worse beyond two standard errors."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     settings = "dqn_atari-two_cores_one_game", "dqn_atari-two_cores_float32"
     (*one, flags), (*eight, others) = (breakout_of(name) for name in settings)
     differ = {name for name in flags if flags[name] != others[name]}
@@ -585,7 +590,7 @@ def test_8_games_beside_one_are_quoted():
 
 def test_32_games_beside_8_are_quoted():
     """Three seeds each of Breakout in bfloat16: 32 not worse by the end beyond a standard error."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     settings = "dqn_atari-two_cores", "dqn_atari-two_cores_32_games"
     (*few, flags), (*many, others) = (breakout_of(name) for name in settings)
     differ = {name for name in flags if flags[name] != others[name]}
@@ -617,7 +622,7 @@ def test_32_games_beside_8_are_quoted():
 
 def test_what_bfloat16_does_to_actions_is_quoted():
     """Each model's shares, before and with the last layer in float32."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     lines = lines_of("bfloat16_actions.jsonl")
     assert len(lines) == 3
     for line in lines:
@@ -631,7 +636,7 @@ def test_the_score_table_is_of_the_results():
     """What scores.py prints stands between its marks."""
     command = [sys.executable, str(ROOT / "benchmark" / "scores.py")]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     assert text.split("<!-- scores.py -->")[1].split("<!-- end -->")[0].strip() == table.strip()
     assert table.count("DQN 2015") == 2 and table.count("`dqn_atari-two_cores`") == 4
 
@@ -746,7 +751,7 @@ def test_a_plot_of_no_results_is_refused_and_one_of_sticky_actions_has_its_marks
 
 def test_the_seconds_of_a_checkpoint_are_quoted():
     """A row per size, and in the README the one of a million."""
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    readme, more = (ROOT / "README.md").read_text(), of_benchmark()
     for line in lines_of("checkpoint_two_cores.jsonl"):
         names = ("gb", "write_s", "disk_s", "write_s_per_gb", "check_s", "restore_s")
         assert f"| {line['buffer_size']:,} | " + " | ".join(f"{line[x]}" for x in names) in more
@@ -757,7 +762,7 @@ def test_the_seconds_of_a_checkpoint_are_quoted():
 
 def test_later_measurements_are_quoted():
     """The fourth comparison, and the parts again."""
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    more = of_benchmark()
     rates = [x["steps_per_second"] for x in lines_of("speed_two_cores_fourth.jsonl") if "all" in x]
     with_mallopt, ours, cleanrl = rates
     assert f"flatter ours, {ours / cleanrl:.2f} times CleanRL in the last" in more
@@ -770,7 +775,7 @@ def test_later_measurements_are_quoted():
 
 def test_the_variants_by_turns_are_quoted():
     """Each median ratio; passive waiting, and glibc in bfloat16, are beyond chance."""
-    text = (ROOT / "benchmark" / "README.md").read_text().split("## What was tried")[1]
+    text = of_benchmark().split("## What was tried")[1]
     lines = lines_of("alternate_two_cores.jsonl")
     assert [line["flags"] for line in lines[::6]] == ["--precision float32", "--precision auto"]
     names = ("the unchanged", "MALLOC", "passive", "OMP_NUM_THREADS=4", "wait_first")
@@ -787,7 +792,7 @@ def test_the_variants_by_turns_are_quoted():
 
 def test_the_variants_on_the_other_processor_are_quoted():
     """Each is faster than both copies of the script before; the last hardly more than the third."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     before, again, first, second, third = lines_of("alternate_two_cores_xeon.jsonl")
     for line in again, first, second, third:
         folder = line["variant"].rpartition("/")[0] or "the unchanged script beside itself"
@@ -802,7 +807,7 @@ def test_the_changes_that_leave_the_numbers_are_quoted():
     names = ["before/dqn_atari.py"] * 2 + ["cast/dqn_atari.py", "cast_words/dqn_atari.py"]
     assert [line["variant"] for line in lines] == [*names, "dqn_atari.py"]
     _, again, cast, words, every = (line["ratio"][1] for line in lines)
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     row = next(row for row in text.splitlines() if "`cast_words/`" in row)
     assert f"{cast:.2f} times, {words:.2f} times and, all three, {every:.2f} times" in row
     assert f"beside itself had {again:.2f} times" in row
@@ -813,7 +818,7 @@ def test_the_speeds_on_the_other_processor_are_quoted():
     """Each rate with its ratios, and the first and the third in the README."""
     lines = [line for line in lines_of("speed_two_cores_xeon.jsonl") if "command" in line]
     rates = [line["steps_per_second"] for line in lines]
-    (*ours, cleanrl, sb3), more = rates, (ROOT / "benchmark" / "README.md").read_text()
+    (*ours, cleanrl, sb3), more = rates, of_benchmark()
     assert len(ours) == 3 and {line["updates_per_step"] for line in lines} == {0.25}
     for line, rate in zip(lines, rates, strict=True):
         rounds = ", ".join(f"{x:.0f}" for x in line["all"])
@@ -826,7 +831,7 @@ def test_the_speeds_on_the_other_processor_are_quoted():
 def test_memory_that_is_kept_is_quoted():
     """Ratios by turns and their quartiles, of the copy and of chance."""
     _, chance, kept = lines_of("alternate_kept_memory_xeon.jsonl")
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     (a, b, c), (d, e, f) = kept["ratio"], chance["ratio"]
     assert f"by turns {b:.2f} times (quartiles {a:.2f} to {c:.2f}), the unchanged" in text
     assert f"beside itself {e:.2f} ({d:.2f} to {f:.2f}); {kept['rounds']} blocks" in text
@@ -837,7 +842,7 @@ def test_the_speeds_later_in_a_run_are_quoted():
     lines = [x for x in lines_of("speed_flushed_xeon_again.jsonl") if "command" in x]
     default, cleanrl, sb3, one = lines
     assert {line["updates_per_step"] for line in lines} == {0.25}
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    more = of_benchmark()
     to = {}
     for line in lines:
         rate, rounds = line["steps_per_second"], ", ".join(f"{x:.0f}" for x in line["all"])
@@ -867,9 +872,9 @@ def of_turns(name):
 
 def test_the_speeds_by_turns_are_quoted():
     """The tables of both READMEs from the blocks, their totals, and the goals they reach."""
-    readme, more = ((ROOT / name).read_text() for name in ("README.md", "benchmark/README.md"))
+    readme, more = (ROOT / "README.md").read_text(), of_benchmark()
     words, columns, quartiles = " ".join(more.split()), [], []
-    for name in ("by_turns_xeon.jsonl", "by_turns_zen5.jsonl"):
+    for name in ("by_turns_xeon.jsonl", "by_turns_zen5.jsonl", "by_turns_zen5_again.jsonl"):
         lines, ratios, totals = zip(*of_turns(name), strict=True)
         columns.append([])
         for line, of_line in zip(lines, ratios, strict=True):
@@ -877,19 +882,30 @@ def test_the_speeds_by_turns_are_quoted():
             columns[-1].append(f"{rate} {' | '.join(f'{x[1]:.2f}' for x in of_line)} ")
             quoted = (f"{x[1]:.2f} ({x[0]:.2f} to {x[2]:.2f})" for x in of_line)
             assert f"{rate} {' | '.join(quoted)} |" in more
-        quartiles += [ratios[0][0][::2], ratios[3][0][::2]]
-        first = f"the first is {totals[0][0]:.2f} times CleanRL and {totals[0][1]:.2f} times"
-        assert f"{first} stable-baselines3, the second {totals[3][0]:.2f} times CleanRL;" in words
+        quartiles.append([*ratios[0][0][::2], *ratios[3][0][::2]])
+        first = f"the default is {totals[0][0]:.2f} times CleanRL and {totals[0][1]:.2f} times"
+        first += f" stable-baselines3, one game in float32 {totals[3][0]:.2f} times CleanRL;"
         above = sum(a / b > 2.2 for a, b in zip(lines[0]["all"], lines[1]["all"], strict=True))
-        assert f"in {above} of {lines[0]['rounds']} rounds the first is above 2.2" in words
+        first += f" in {above} of {lines[0]['rounds']} rounds the default is above 2.2 times."
+        assert first in words
         (first, sb3), (one, _) = ratios[0], ratios[3]
-        assert (first[1] > 2.2, totals[0][0] > 2.2, one[1] > 1.4) == (("xeon" in name),) * 3
+        reached = (name != "by_turns_zen5.jsonl",) * 2 + ("xeon" in name,)
+        assert (first[1] > 2.2, totals[0][0] > 2.2, one[1] > 1.4) == reached
         assert sb3[1] < 3.5 and totals[3][0] < 1.4
-    for xeon, zen5 in zip(*columns, strict=True):
-        assert f"{xeon}{zen5}| " in readme
-    quoted = "{:.2f} and {:.2f} for the first and {:.2f} and {:.2f} for the second on the Xeon, "
-    quoted += "{:.2f} and {:.2f}, {:.2f} and {:.2f} on the EPYC."
-    assert quoted.format(*sum(quartiles, [])) in " ".join(readme.split())
+    xeon, earlier, zen5 = columns
+    for of_xeon, of_zen5 in zip(xeon, zen5, strict=False):  # those with 32 games are of Zen 5 only
+        assert f"{of_xeon}{of_zen5}| " in readme
+    assert f"`dqn_atari.py --num-envs 32` (bfloat16) | – | – | – {zen5[4]}| " in readme
+    text = "{:.2f} and {:.2f} for the default and {:.2f} and {:.2f} for one game in float32 on the "
+    text += "Xeon, {:.2f} and {:.2f}, {:.2f} and {:.2f} on the EPYC, where earlier turns of the "
+    text = text.format(*quartiles[0], *quartiles[2]) + "same learner had the medians "
+    (_, a, b), (_, c, _) = (re.findall(r"[\d.]+", x) for x in (earlier[0], earlier[3]))
+    assert f"{text}{a}, {c} and, to SB3, {b}." in " ".join(readme.split())
+    assert f"[history.md](history.md#speed-of-earlier-versions)) had {a}, {b} and {c}:" in words
+    line, ratios, totals = list(of_turns("by_turns_zen5_again.jsonl"))[4]
+    low, middle, high = (1 / x for x in line["times"][::-1])
+    text = f"With 32 games it is {totals[0]:.2f} and {totals[1]:.2f} times, and {middle:.2f} times "
+    assert f"{text}the default (quartiles {low:.2f} to {high:.2f})" in words
     whole = [x for x in lines_of("speed_same_numbers_xeon.jsonl") if "command" in x]
     assert {line["updates_per_step"] for line in whole} == {0.25}
     *rates, one = (f"{line['steps_per_second']:.0f}" for line in whole)
@@ -899,19 +915,21 @@ def test_the_speeds_by_turns_are_quoted():
 
 
 def test_the_command_of_the_turns_is_the_one_that_was_run():
-    """bash itself makes the four commands of the block; `python` there only repeats them."""
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    """bash itself makes the commands of the block; `python` there only repeats them."""
+    more = of_benchmark()
     (block,) = re.findall(r"```\n(FLAGS=[^`]*benchmark/by_turns\.py[^`]*)```", more)
     script = "python() { printf '%s\\n' \"$@\"; }\n" + block.replace("> by_turns.jsonl", "")
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
-    for name in ("by_turns_xeon.jsonl", "by_turns_zen5.jsonl"):
-        commands = [line["command"] for line in lines_of(name)]
-        assert done.stdout.splitlines() == ["benchmark/by_turns.py", *commands]
+    was_run = ["benchmark/by_turns.py"]
+    was_run += [line["command"] for line in lines_of("by_turns_zen5_again.jsonl")]
+    assert done.stdout.splitlines() == was_run
+    for name in ("by_turns_xeon.jsonl", "by_turns_zen5.jsonl"):  # without the last
+        assert [line["command"] for line in lines_of(name)] == was_run[1:5]
 
 
 def test_what_bounds_the_speed_on_zen_5_is_quoted():
     """The tables of its parts, and the rate that nothing lost between them would give."""
-    more = (ROOT / "benchmark" / "README.md").read_text()
+    more = of_benchmark()
     for split in lines_of("num_envs_two_cores_zen5.jsonl"):
         names = ("acting", "learning", "waiting", "sending", "storing", "other")
         row = [f"{split['steps_per_second']:.0f}", f"{split['updates_per_second']:.0f}"]
@@ -950,7 +968,7 @@ def test_what_bounds_the_speed_on_zen_5_is_quoted():
 
 def test_what_numbers_below_the_normal_ones_cost_is_quoted():
     """Shares and milliseconds of each checkpoint; the rates from update 950 on."""
-    text = (ROOT / "benchmark" / "README.md").read_text()
+    text = of_benchmark()
     for line in lines_of("denormals_xeon.jsonl"):
         shares = (f"{100 * line['exp_avg'][name]:.0f} %" for name in ("subnormal", "zero"))
         names = ("as_they_are", "flushed")

@@ -72,6 +72,7 @@ TABLE = {  # row of README.md: setting, game
     "Breakout, short setting, bfloat16": ("dqn_atari-two_cores", BREAKOUT),
     "Breakout, short setting, float32": ("dqn_atari-two_cores_float32", BREAKOUT),
     "Breakout, short setting, float32, one game": ("dqn_atari-two_cores_one_game", BREAKOUT),
+    "Breakout, short setting, bfloat16, again": ("dqn_atari-two_cores_8_games", BREAKOUT),
     "Breakout, short setting, bfloat16, 32 games": ("dqn_atari-two_cores_32_games", BREAKOUT),
     "Pong, short setting, float32": ("dqn_atari-two_cores_float32", PONG),
     "Pong, short setting, bfloat16": ("dqn_atari-two_cores", PONG),
@@ -591,7 +592,7 @@ def test_8_games_beside_one_are_quoted():
 def test_32_games_beside_8_are_quoted():
     """Three seeds each of Breakout in bfloat16: 32 not worse by the end beyond a standard error."""
     text = of_benchmark()
-    settings = "dqn_atari-two_cores", "dqn_atari-two_cores_32_games"
+    settings = "dqn_atari-two_cores_8_games", "dqn_atari-two_cores_32_games"
     (*few, flags), (*many, others) = (breakout_of(name) for name in settings)
     differ = {name for name in flags if flags[name] != others[name]}
     assert differ - {"run_dir", "resume"} == {"num_envs"}
@@ -609,15 +610,36 @@ def test_32_games_beside_8_are_quoted():
     said = f"{midway} by step 150,000, {late} by step 200,000, {last} by the end. So 32"
     assert f"32 games less 8, likewise: {said} games" in table
     readme = " ".join((ROOT / "README.md").read_text().split())
-    said = f"{quoted(np.mean(few[1]))} with 8 and {quoted(np.mean(many[1]))} with 32, a difference"
-    assert f"{said} of {last}; midway, at 150,000 steps, the 32 were {midway[1:]} behind" in readme
+    said = f'{quoted(np.mean(few[1]))} with 8 ("again", of the version and processor of the 32)'
+    said += f" and {quoted(np.mean(many[1]))} with 32, a difference of {last}"
+    assert f"{said}; midway, at 150,000 steps, the 32 were {midway[1:]} behind" in readme
     error = np.sqrt((np.var(many[1], ddof=1) + np.var(few[1], ddof=1)) / 3)
     assert np.mean(many[1]) - np.mean(few[1]) > -error
     about = [
         json.loads((run / "machine.json").read_text())
-        for run in (RESULTS / settings[1] / BREAKOUT).glob("seed*")
+        for setting in settings
+        for run in (RESULTS / setting / BREAKOUT).glob("seed*")
     ]
     assert all(x["bfloat16"] and x["torch_threads"] == 1 for x in about)
+    assert len({(x["script_sha256"], x["cpu"], x["platform"]) for x in about}) == 1
+
+
+def test_a_run_made_again_has_the_same_games():
+    """Seed 1 of Breakout by two versions on two EPYCs, the later resumed: all but the seconds."""
+    text = " ".join(of_benchmark().split())
+    assert "stopped and resumed on the way, is game for game, to its last step, the one of" in text
+    settings = "dqn_atari-two_cores", "dqn_atari-two_cores_8_games"
+    runs = [RESULTS / setting / BREAKOUT for setting in settings]
+    about = [json.loads((run / "seed1" / "machine.json").read_text()) for run in runs]
+    assert about[0]["script_sha256"] != about[1]["script_sha256"]
+    assert "--resume" in about[1]["command"]
+    for seed in (1, 2, 3):
+        first, again = (rows_of(run / f"seed{seed}" / "episodes.csv") for run in runs)
+        for row in (*first, *again):
+            del row["seconds"]
+        assert (first == again) == (seed == 1)
+        assert first[:50] == again[:50]  # before learning starts
+    assert evaluation_of(runs[0] / "seed1") == evaluation_of(runs[1] / "seed1")
 
 
 def test_what_bfloat16_does_to_actions_is_quoted():

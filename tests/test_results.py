@@ -79,6 +79,17 @@ TABLE = {  # row of README.md: setting, game
 }
 
 
+def test_the_hours_of_an_evening_are_quoted():
+    """Of Breakout's six runs of 8 games in bfloat16, in README.md and in the script's comment."""
+    runs = [*(RESULTS / "dqn_atari-two_cores" / BREAKOUT).glob("seed*")]
+    runs += (RESULTS / "dqn_atari-two_cores_8_games" / BREAKOUT).glob("seed*")
+    hours = sorted(float(rows_of(run / "episodes.csv")[-1]["seconds"]) / 3600 for run in runs)
+    assert len(hours) == 6
+    said = f"{hours[0]:.1f} to {hours[-1]:.1f} hours"
+    assert f"0.24 M steps, here {said}" in (ROOT / "README.md").read_text()
+    assert f"took {said}" in (ROOT / "benchmark" / "breakout_two_cores.sh").read_text()
+
+
 @pytest.mark.parametrize("row", TABLE)
 def test_a_row_of_the_results_is_of_the_data(row):
     """Of several seeds means and standard deviations over seeds, hours of the slowest."""

@@ -4,7 +4,7 @@
 # Published: CleanRL's dqn_atari.py, mean training return of 3 seeds after 10 M: Breakout 366.9 +- 39.9, Pong
 # 20.25 +- 0.41 (its docs, docs/rl-algorithms/dqn.md). It presses FIRE at a reset and copies the first
 # frame four times; we do neither. Its epsilon falls from step 0 on, ours from 80,000.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 10 M steps at 188 a second: 15 hours a run;
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 10 M steps at 188 a second: 15 hours a run;
 # the 3 M of results/dqn_atari took 2.9 hours on a newer one (Zen 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -5,7 +5,7 @@
 # Differs: its network pads its convolutions (7,744 instead of 3,136 values before the hidden layer); its
 # maximum is of grey screens; its constant inside RMSProp's root is 1e-5, ours 0.01 / 32^2 = 0.98e-5;
 # it never evaluates (continuous_train), ours 30 games every million steps; its weights begin as Glorot's.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 50 M steps at 136 a second: 102 hours a run.
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 50 M steps at 136 a second: 102 hours a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting dopamine_icml --script dqn_atari.py --games Pong "$@" -- \

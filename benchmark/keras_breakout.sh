@@ -6,7 +6,7 @@
 # transition on, here after the 50,000 random ones; its epsilon falls from step 0; it scales gradients
 # to a norm of 1 by layer, which is left out; it presses FIRE at resets, copies the first frame four times and begins
 # with Glorot's weights; its target starts unequal.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 10 M steps at 136 a second: 20 hours a run.
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 10 M steps at 136 a second: 20 hours a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting keras_breakout --script dqn_atari.py --games Breakout "$@" -- \

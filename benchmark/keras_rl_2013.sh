@@ -6,7 +6,7 @@
 # convolutions run over the wrong axes; its target follows by 0.01 an update, here a copy every 100;
 # RMSProp as in Keras, here as in Nature; it starts after 50 steps, here after 1,000; 105x80 points, no
 # maximum, mean of the colours, here Nature's screens; it does not clip rewards, has no evaluation and begins with Glorot's weights.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 500,000 steps at 40 a second,
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 500,000 steps at 40 a second,
 # which is with 8 games: 3.5 hours a run or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -4,7 +4,7 @@
 # (30 games of at most 5 minutes, epsilon 0.05; the released code keeps a run's best network, the paper does not say
 # which was played; ours is the last).
 # Differs: dqn_atari.py's docstring lists what the released code does and the paper does not say.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 50 M steps at 136 a second: 102 hours a run.
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 50 M steps at 136 a second: 102 hours a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python}" benchmark/run.py --setting nature_released --script dqn_atari.py  "$@" -- \

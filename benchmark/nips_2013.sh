@@ -4,7 +4,7 @@
 # 1075, needs EXTRA_FLAGS="--frame-skip 3" and --games SpaceInvaders.
 # Differs: gamma, learning rate, RMSProp's constants and the warm-up are not printed; ours are in the
 # script's docstring.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 10 M steps at 66 a second, which is
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 10 M steps at 66 a second, which is
 # in bfloat16 with 8 games: 42 hours a run or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."

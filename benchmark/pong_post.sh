@@ -5,7 +5,7 @@
 # Differs: it clamps the loss to 1, which then has no slope; it sees one frame, here four; it has no
 # target network, which here is a copy after every update (--target-network-frequency 1 with one
 # game); its epsilon is 0.01 from the start, here it falls over 100,000 steps; bytes are not scaled.
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 1 M steps at 40 a second, which is
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 1 M steps at 40 a second, which is
 # with 8 games: 6.9 hours a run or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -8,7 +8,7 @@
 # rows 17 to 100 of the small screen, here 18 to 101; it shrinks without averaging; it copies the first frame four times.
 # Not tried at length: without a target network values with its gamma and learning rate reach 3 within 1,000 updates,
 # where a few tenths are due (benchmark/README.md).
-# Cost on two cores, by arithmetic from the EPYC (Zen 4) rates in benchmark/README.md: 10 M steps at 66 a second, which is
+# Cost on two cores, by arithmetic from rates of an EPYC (Zen 4) in benchmark/: 10 M steps at 66 a second, which is
 # in bfloat16 with 8 games: 42 hours a run or more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
